@@ -1,0 +1,10 @@
+//! Audio codecs: G.711, Opus, concealment, comfort noise. Pure.
+
+/// Audio codecs of a trunk leg.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum TrunkCodec {
+    /// G.711 µ-law, static payload type 0 (RFC 3551).
+    Pcmu,
+    /// G.711 A-law, static payload type 8 (RFC 3551).
+    Pcma,
+}

@@ -1,0 +1,35 @@
+//! Tandem joins a PBX's SIP trunk to agents in a browser. Read `ARCHITECTURE.md` first; this is the bird's-eye map.
+//!
+//! ```text
+//!             cli · demo · sim                    process and harnesses
+//!                │
+//!             gateway                             composition root: the only room that knows all rooms
+//!    ┌───────────┼────────────┐
+//!   api        store        config                edges: HTTP, PostgreSQL, TOML (depend inward)
+//!    └───────────┼────────────┘
+//!               call                              the B2BUA: the only room that sees both sides
+//!  ┌──────┬──────┼────────┬─────────┬────────┐
+//! sip  signaling │     worker    recording  routing · auth
+//!                │     ┌──┴──┐       │
+//!               sdp  webrtc media ── tap          the worker's thread owns peer and pipeline
+//!                 └── codec ── rtp                protocol kits (pure)
+//!                          │
+//!          ids · clock · pii · limits · timer     vocabulary
+//! ```
+
+pub mod clock;
+pub mod ids;
+pub mod limits;
+pub mod pii;
+pub mod timer;
+
+pub mod codec;
+pub mod rtp;
+
+pub mod media;
+pub mod sip;
+pub mod worker;
+
+pub mod auth;
+pub mod recording;
+pub mod signaling;

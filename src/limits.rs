@@ -1,0 +1,71 @@
+//! Every bound of the house that no configuration key sets, with its unit and its reason.
+
+use std::time::Duration;
+
+// --- SIP ---
+/// Bytes of one UDP datagram that we read: the largest that IPv4 can carry.
+pub const SIP_DATAGRAM_BYTES_MAX: usize = 65_535;
+/// Bytes of one SIP message on a stream; more is 513 (RFC 3261 21.5.8) and the connection closes.
+pub const SIP_MESSAGE_BYTES_MAX: usize = 65_536;
+/// Header fields of one message; more is 400.
+pub const SIP_HEADERS_MAX: usize = 256;
+/// Via values of one message; more is 400. Max-Forwards starts at 70, so an honest path stays below.
+pub const SIP_VIAS_MAX: usize = 71;
+/// Requests above this size leave by a congestion-controlled transport (RFC 3261 18.1.1).
+pub const SIP_UDP_REQUEST_BYTES_MAX: usize = 1_300;
+/// Transactions alive at once; a request beyond it is 503 with Retry-After.
+pub const SIP_TRANSACTIONS_MAX: usize = 20_000;
+/// Bytes waiting to be written to one stream connection; a peer that does not read is closed.
+pub const SIP_STREAM_QUEUE_BYTES_MAX: usize = 1 << 20;
+/// Stream connections at once over all trunks.
+pub const SIP_STREAM_CONNECTIONS_MAX: usize = 1_024;
+/// A stream that has begun a message must end it within this time.
+pub const SIP_STREAM_MESSAGE_TIMEOUT: Duration = Duration::from_secs(10);
+/// A stream with no traffic and no call is closed after this time.
+pub const SIP_STREAM_IDLE_TIMEOUT: Duration = Duration::from_secs(600);
+/// A write to a stream that makes no progress for this long closes it.
+pub const SIP_STREAM_WRITE_TIMEOUT: Duration = Duration::from_secs(10);
+
+// --- SDP ---
+/// Bytes of one session description.
+pub const SDP_BYTES_MAX: usize = 32_768;
+/// Media lines of one session description.
+pub const SDP_MEDIA_MAX: usize = 32;
+
+// --- media ---
+/// Bytes of one RTP or RTCP datagram that we read.
+pub const RTP_DATAGRAM_BYTES_MAX: usize = 2_048;
+/// Samples of one frame at 8 kHz: 60 ms, the longest ptime that we take.
+pub const FRAME_SAMPLES_MAX: usize = 480;
+/// Longest run of concealed audio after a loss, in milliseconds.
+pub const CONCEALMENT_MS_MAX: u32 = 100;
+/// Digits waiting to be sent on one leg.
+pub const DTMF_QUEUE_MAX: usize = 64;
+
+// --- mailboxes ---
+/// Messages waiting for one call.
+pub const CALL_MAILBOX: usize = 64;
+/// Commands waiting for one worker.
+pub const WORKER_COMMANDS: usize = 1_024;
+/// Events waiting to leave one worker.
+pub const WORKER_EVENTS: usize = 4_096;
+/// Commands waiting for the SIP task.
+pub const SIP_COMMANDS: usize = 1_024;
+/// Frames in one worker's ring to the recorder: 2 s of 200 calls with two channels of 20 ms.
+pub const TAP_RING_FRAMES: usize = 40_960;
+
+// --- signalling ---
+/// Bytes of one WebSocket message.
+pub const SIGNALING_MESSAGE_BYTES_MAX: usize = 65_536;
+/// WebSocket messages a second from one session; the burst is the same.
+pub const SIGNALING_MESSAGES_PER_SECOND: u32 = 50;
+/// Messages waiting to be sent to one browser; a slow client is closed with 1013.
+pub const SIGNALING_QUEUE: usize = 256;
+/// `session.open` must arrive within this time, or the socket closes with 4401.
+pub const SIGNALING_OPEN_TIMEOUT: Duration = Duration::from_secs(5);
+/// Time between the server's WebSocket pings.
+pub const SIGNALING_PING_INTERVAL: Duration = Duration::from_secs(15);
+
+// --- login ---
+/// Bytes of a login request's body.
+pub const LOGIN_BODY_BYTES_MAX: usize = 4_096;

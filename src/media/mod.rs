@@ -1,0 +1,3 @@
+//! Media between two legs: pipelines, directions, the tap. Pure; knows neither sockets nor recordings.
+
+pub mod tap;

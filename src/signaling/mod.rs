@@ -1,0 +1,242 @@
+//! The signalling protocol towards browsers: JSON-RPC 2.0 over a WebSocket. Knows no SIP.
+//!
+//! The call room sees [`Event`] (what a browser asked) and [`Command`] (what a browser is told).
+
+use serde::{Deserialize, Serialize};
+
+use crate::auth::Identity;
+use crate::ids::{CallId, SignalingId};
+
+/// What an agent says of their readiness.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AgentState {
+    /// Takes calls.
+    Available,
+    /// Takes none; callers hear busy.
+    Busy,
+    /// Finishes the work of the last call; callers are told "unavailable".
+    WrapUp,
+    /// Not there.
+    Offline,
+}
+
+/// Names one JSON-RPC request of one session, for its answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RequestToken(pub u64);
+
+/// What a browser asked for or what became of it, for the call room.
+#[derive(Debug, Clone)]
+pub struct Event {
+    /// The session.
+    pub session: SignalingId,
+    /// What.
+    pub kind: EventKind,
+}
+
+/// See [`Event`].
+#[derive(Debug, Clone)]
+pub enum EventKind {
+    /// A session opened: its agent can be called from now on, once available.
+    Opened(Box<Identity>),
+    /// The socket is gone; the session may be resumed. Calls go on through the grace period.
+    Lost,
+    /// The socket is back.
+    Resumed,
+    /// The session is over: logged out, replaced, or not resumed in time.
+    Closed,
+    /// A request about a call; answered with [`Command::Reply`].
+    Request {
+        /// For the answer.
+        token: RequestToken,
+        /// The call: made by the client for `Dial`, by us for an incoming one.
+        call: CallId,
+        /// What.
+        request: CallRequest,
+    },
+}
+
+/// A request about one call.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CallRequest {
+    /// `call.dial`: place a call to this number.
+    Dial {
+        /// As typed.
+        to: String,
+    },
+    /// `call.alerting`: it rings here; only now does the PBX hear 180.
+    Alerting,
+    /// `call.transport`: the browser's answer to our offer.
+    Transport {
+        /// The session description.
+        sdp: String,
+    },
+    /// `media.candidate`.
+    Candidate {
+        /// The attribute's value.
+        candidate: String,
+    },
+    /// `call.accept`.
+    Accept,
+    /// `call.reject`.
+    Reject,
+    /// `call.hangup`.
+    Hangup,
+    /// `call.mute`.
+    Mute {
+        /// Muted from now on, or not.
+        muted: bool,
+    },
+    /// `call.dtmf`.
+    Dtmf {
+        /// One or more of `0`–`9`, `*`, `#`, `A`–`D`.
+        digits: String,
+    },
+}
+
+/// What a browser is told.
+#[derive(Debug, Clone)]
+pub enum Command {
+    /// The answer to a request.
+    Reply {
+        /// Which.
+        token: RequestToken,
+        /// Done, or why not.
+        result: Result<(), Error>,
+    },
+    /// Something happened: gets the session's next `seq`, and is kept for a resumption.
+    Notify(Notification),
+    /// Closes the session.
+    Close {
+        /// Why.
+        code: CloseCode,
+    },
+}
+
+/// A message of ours that is not an answer. `seq` is added by the session.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Notification {
+    /// `call.incoming`.
+    Incoming {
+        /// The call.
+        call: CallId,
+        /// The caller's number.
+        from: String,
+        /// The number called.
+        to: String,
+        /// The caller's name.
+        name: Option<String>,
+        /// The trunk.
+        trunk: String,
+        /// Our offer.
+        sdp: String,
+    },
+    /// `call.offer`: our offer for a dialled call.
+    Offer {
+        /// The call.
+        call: CallId,
+        /// Our offer.
+        sdp: String,
+    },
+    /// `call.ringing`: the callee's phone rings.
+    Ringing {
+        /// The call.
+        call: CallId,
+    },
+    /// `call.early_media`: the callee's side sends audio before the answer.
+    EarlyMedia {
+        /// The call.
+        call: CallId,
+    },
+    /// `call.answered`: audio crosses.
+    Answered {
+        /// The call.
+        call: CallId,
+    },
+    /// `call.recording`.
+    Recording {
+        /// The call.
+        call: CallId,
+        /// It is being recorded, or no longer.
+        active: bool,
+    },
+    /// `call.quality`.
+    Quality {
+        /// The call.
+        call: CallId,
+        /// What it is like.
+        quality: Quality,
+    },
+    /// `call.ended`.
+    Ended {
+        /// The call.
+        call: CallId,
+        /// A stable word from the cause table, such as `hangup`, `cancelled`, `answered_elsewhere`, `no_answer`.
+        reason: String,
+        /// The SIP status, where one says it.
+        sip_code: Option<u16>,
+        /// The Q.850 cause, where one says it.
+        q850: Option<u8>,
+    },
+    /// `server.draining`.
+    Draining,
+}
+
+/// What the media is like, for the page's badge.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Quality {
+    /// Interarrival jitter of the browser's packets at the gateway, in milliseconds.
+    pub jitter_ms: f32,
+    /// Share of the browser's packets that the gateway missed since the last report, 0.0–1.0.
+    pub loss: f32,
+    /// Round-trip time between browser and gateway in milliseconds, where known.
+    pub rtt_ms: Option<f32>,
+}
+
+/// A refused request: JSON-RPC's error, with a stable code.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Error {
+    /// A stable dotted code, such as `call.busy`, `call.unknown`, `call.wrong_state`, `agent.limit`.
+    pub code: String,
+    /// One clause for a person.
+    pub message: String,
+    /// Whether the same request may succeed later.
+    pub retryable: bool,
+}
+
+/// Why a WebSocket is closed by us.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum CloseCode {
+    /// 4400.
+    BadMessage,
+    /// 4401.
+    Authentication,
+    /// 4403.
+    Forbidden,
+    /// 4408.
+    Timeout,
+    /// 4409.
+    Replaced,
+    /// 4426.
+    UpgradeRequired,
+    /// 1012.
+    Restart,
+    /// 1013.
+    TryAgainLater,
+}
+
+impl CloseCode {
+    /// The code on the wire.
+    pub const fn as_u16(self) -> u16 {
+        match self {
+            Self::BadMessage => 4400,
+            Self::Authentication => 4401,
+            Self::Forbidden => 4403,
+            Self::Timeout => 4408,
+            Self::Replaced => 4409,
+            Self::UpgradeRequired => 4426,
+            Self::Restart => 1012,
+            Self::TryAgainLater => 1013,
+        }
+    }
+}
