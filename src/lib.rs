@@ -33,3 +33,8 @@ pub mod worker;
 pub mod auth;
 pub mod recording;
 pub mod signaling;
+
+pub mod call;
+pub mod routing;
+pub mod telemetry;
+pub mod sdp;

@@ -45,6 +45,10 @@ pub const DTMF_QUEUE_MAX: usize = 64;
 // --- mailboxes ---
 /// Messages waiting for one call.
 pub const CALL_MAILBOX: usize = 64;
+/// Call records of different calls that wait for a database that is away.
+pub const CALL_RECORDS_WAITING: usize = 100_000;
+/// Changed call records on their way to the task that keeps them.
+pub const CALL_RECORDS_QUEUE: usize = 4_096;
 /// Commands waiting for one worker.
 pub const WORKER_COMMANDS: usize = 1_024;
 /// Events waiting to leave one worker.
