@@ -23,7 +23,7 @@ use crate::sip::message::uri::Uri;
 /// What to do with bytes from the network.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Admission {
-    /// A message whose mandatory headers can be read: Via, From, To, Call-ID, CSeq, and Max-Forwards, Contact,
+    /// A message whose mandatory headers can be read: Via, From, To, Call-ID, `CSeq`, and Max-Forwards, Contact,
     /// Route, Record-Route and Content-Type where present.
     Message(Message),
     /// A request that is refused: send the response, keep nothing.
@@ -53,7 +53,7 @@ pub enum Fault {
     /// A header.
     #[error(transparent)]
     Header(#[from] HeaderError),
-    /// CSeq names another method than the request line (RFC 3261 8.1.1.5).
+    /// `CSeq` names another method than the request line (RFC 3261 8.1.1.5).
     #[error("CSeq of another method")]
     CSeqMethod,
     /// The Request-URI's scheme is none of sip, sips and tel.
@@ -164,9 +164,10 @@ fn refuse_request(start_line: &str, headers: &Headers, status: StatusCode, why: 
 
 /// A To tag that is the same for each copy of a request (RFC 3261 8.2.7): FNV-1a over what names it.
 fn stateless_tag(headers: &Headers) -> String {
-    let hash = headers.iter().flat_map(|(_, value)| value.bytes().chain([0])).fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-    });
+    let hash = headers
+        .iter()
+        .flat_map(|(_, value)| value.bytes().chain([0]))
+        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
     format!("{hash:016x}")
 }
 
@@ -256,7 +257,7 @@ mod tests {
     fn rejected(bytes: &[u8]) -> (Response, Fault) {
         match admit(bytes) {
             Admission::Reject { response, why } => (*response, why),
-            other => panic!("{other:?}"),
+            other @ (Admission::Message(_) | Admission::Drop { .. } | Admission::KeepAlive) => panic!("{other:?}"),
         }
     }
 
@@ -268,7 +269,11 @@ mod tests {
         let (response, why) = rejected(&bytes);
         assert_eq!(why, Fault::CSeqMethod);
         let wire = response.to_bytes();
-        for line in [&b"Call-ID: caf\xe9@p\r\n"[..], b"Via: SIP/2.0/UDP p.test;branch=z9hG4bK1\r\n", b"Via: SIP/2.0/TCP  q.test ; x\r\n"] {
+        for line in [
+            &b"Call-ID: caf\xe9@p\r\n"[..],
+            b"Via: SIP/2.0/UDP p.test;branch=z9hG4bK1\r\n",
+            b"Via: SIP/2.0/TCP  q.test ; x\r\n",
+        ] {
             assert!(wire.windows(line.len()).any(|window| window == line), "{wire:?}");
         }
         assert!(wire.starts_with(b"SIP/2.0 400 Bad Request: CSeq of another method\r\n"));
