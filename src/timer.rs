@@ -13,7 +13,9 @@ pub struct Timers<K> {
 
 impl<K: Ord + Copy> Default for Timers<K> {
     fn default() -> Self {
-        Self { deadlines: BTreeMap::new() }
+        Self {
+            deadlines: BTreeMap::new(),
+        }
     }
 }
 
