@@ -14,17 +14,13 @@ impl WallTime {
 
     /// This time as a date in UTC. Times past the year 9999 become the epoch.
     pub fn to_utc(self) -> time::OffsetDateTime {
-        time::OffsetDateTime::from_unix_timestamp_nanos(i128::from(self.0))
-            .unwrap_or(time::OffsetDateTime::UNIX_EPOCH)
+        time::OffsetDateTime::from_unix_timestamp_nanos(i128::from(self.0)).unwrap_or(time::OffsetDateTime::UNIX_EPOCH)
     }
 
     /// The wall time `later` after this one.
     #[must_use]
     pub fn after(self, later: Duration) -> Self {
-        Self(
-            self.0
-                .saturating_add(u64::try_from(later.as_nanos()).unwrap_or(u64::MAX)),
-        )
+        Self(self.0.saturating_add(u64::try_from(later.as_nanos()).unwrap_or(u64::MAX)))
     }
 }
 
@@ -39,41 +35,26 @@ pub struct Clock {
 
 impl Clock {
     /// Reads both clocks, now.
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "this is the one place that reads the clocks"
-    )]
+    #[expect(clippy::disallowed_methods, reason = "this is the one place that reads the clocks")]
     pub fn system() -> Self {
-        let wall = SystemTime::now()
-            .duration_since(SystemTime::UNIX_EPOCH)
-            .unwrap_or_default();
-        Self {
-            start: Instant::now(),
-            start_wall: WallTime(0).after(wall),
-        }
+        let wall = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        Self { start: Instant::now(), start_wall: WallTime(0).after(wall) }
     }
 
     /// A clock that began at `start`, when the wall showed `wall`: for tests and simulation.
     pub const fn starting_at(start: Instant, wall: WallTime) -> Self {
-        Self {
-            start,
-            start_wall: wall,
-        }
+        Self { start, start_wall: wall }
     }
 
     /// The monotonic time.
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "this is the one place that reads the clocks"
-    )]
+    #[expect(clippy::disallowed_methods, reason = "this is the one place that reads the clocks")]
     pub fn now(&self) -> Instant {
         Instant::now()
     }
 
     /// The wall time that belongs to `instant`. An instant before the start gives the start.
     pub fn wall(&self, instant: Instant) -> WallTime {
-        self.start_wall
-            .after(instant.saturating_duration_since(self.start))
+        self.start_wall.after(instant.saturating_duration_since(self.start))
     }
 
     /// Monotonic nanoseconds since this clock's start.
@@ -90,10 +71,7 @@ mod tests {
     fn wall_time_advances_with_the_monotonic_clock() {
         let start = Clock::system().now();
         let clock = Clock::starting_at(start, WallTime(5_000_000_000));
-        assert_eq!(
-            clock.wall(start + Duration::from_millis(20)),
-            WallTime(5_020_000_000)
-        );
+        assert_eq!(clock.wall(start + Duration::from_millis(20)), WallTime(5_020_000_000));
         assert_eq!(clock.mono_ns(start + Duration::from_millis(20)), 20_000_000);
     }
 }

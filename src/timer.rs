@@ -13,9 +13,7 @@ pub struct Timers<K> {
 
 impl<K: Ord + Copy> Default for Timers<K> {
     fn default() -> Self {
-        Self {
-            deadlines: BTreeMap::new(),
-        }
+        Self { deadlines: BTreeMap::new() }
     }
 }
 

@@ -63,17 +63,12 @@ impl Samples8k {
         for (to, from) in held.iter_mut().zip(samples) {
             *to = *from;
         }
-        Self {
-            samples: held,
-            len: u16::try_from(len).unwrap_or(0),
-        }
+        Self { samples: held, len: u16::try_from(len).unwrap_or(0) }
     }
 
     /// The samples.
     pub fn as_slice(&self) -> &[i16] {
-        self.samples
-            .get(..usize::from(self.len))
-            .unwrap_or_default()
+        self.samples.get(..usize::from(self.len)).unwrap_or_default()
     }
 }
 

@@ -46,11 +46,7 @@ pub struct StatusCode(u16);
 impl StatusCode {
     /// Makes a status code; `None` outside 100–699.
     pub const fn new(code: u16) -> Option<Self> {
-        if code >= 100 && code < 700 {
-            Some(Self(code))
-        } else {
-            None
-        }
+        if code >= 100 && code < 700 { Some(Self(code)) } else { None }
     }
 
     /// The number.
@@ -81,10 +77,7 @@ pub struct Body {
 impl Body {
     /// A session description.
     pub fn sdp(content: impl Into<Bytes>) -> Self {
-        Self {
-            content_type: "application/sdp".to_owned(),
-            content: content.into(),
-        }
+        Self { content_type: "application/sdp".to_owned(), content: content.into() }
     }
 }
 
@@ -115,12 +108,7 @@ pub struct Refusal {
 impl Refusal {
     /// A bare refusal with `status`.
     pub const fn new(status: StatusCode) -> Self {
-        Self {
-            status,
-            reason: None,
-            warning: None,
-            retry_after: None,
-        }
+        Self { status, reason: None, warning: None, retry_after: None }
     }
 }
 

@@ -32,16 +32,9 @@ impl Account {
             return Ok(None);
         }
         let passwd = std::fs::read_to_string("/etc/passwd").map_err(at("/etc/passwd"))?;
-        let find = |name: &&str| {
-            passwd
-                .lines()
-                .find_map(|line| Self::from_passwd(line, name))
-        };
+        let find = |name: &&str| passwd.lines().find_map(|line| Self::from_passwd(line, name));
         let found = names.iter().find_map(find);
-        found.map(Some).ok_or(ServerError::NotInstalled {
-            program: "an unprivileged account",
-            package: "base-passwd",
-        })
+        found.map(Some).ok_or(ServerError::NotInstalled { program: "an unprivileged account", package: "base-passwd" })
     }
 
     fn from_passwd(line: &str, name: &str) -> Option<Self> {
@@ -51,20 +44,12 @@ impl Account {
         }
         let uid = fields.nth(1)?.parse().ok()?;
         let gid = fields.next()?.parse().ok()?;
-        Some(Self {
-            name: name.to_owned(),
-            uid,
-            gid,
-        })
+        Some(Self { name: name.to_owned(), uid, gid })
     }
 }
 
 /// Makes a directory and everything above it, and gives it to `account`. Its parents stay as they are.
-pub(super) fn make_directory(
-    path: &Path,
-    account: Option<&Account>,
-    mode: u32,
-) -> Result<(), ServerError> {
+pub(super) fn make_directory(path: &Path, account: Option<&Account>, mode: u32) -> Result<(), ServerError> {
     std::fs::create_dir_all(path).map_err(at(path))?;
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).map_err(at(path))?;
     give(path, account)
@@ -72,17 +57,11 @@ pub(super) fn make_directory(
 
 /// Gives a file or directory to `account`.
 pub(super) fn give(path: &Path, account: Option<&Account>) -> Result<(), ServerError> {
-    account.map_or(Ok(()), |account| {
-        chown(path, Some(account.uid), Some(account.gid)).map_err(at(path))
-    })
+    account.map_or(Ok(()), |account| chown(path, Some(account.uid), Some(account.gid)).map_err(at(path)))
 }
 
 /// Writes a file that only `account` (or we) may read.
-pub(super) fn write_private(
-    path: &Path,
-    text: &str,
-    account: Option<&Account>,
-) -> Result<(), ServerError> {
+pub(super) fn write_private(path: &Path, text: &str, account: Option<&Account>) -> Result<(), ServerError> {
     std::fs::write(path, text).map_err(at(path))?;
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).map_err(at(path))?;
     give(path, account)
@@ -93,29 +72,13 @@ pub(super) fn command(program: &Path, directory: &Path, account: Option<&Account
     let mut command = Command::new("setpriv");
     command.arg("--pdeathsig").arg("TERM");
     if let Some(account) = account {
-        command.args([
-            "--reuid",
-            &account.name,
-            "--regid",
-            &account.gid.to_string(),
-            "--clear-groups",
-        ]);
+        command.args(["--reuid", &account.name, "--regid", &account.gid.to_string(), "--clear-groups"]);
         if !reachable(directory, account) {
             // A checkout below /root: the account may look its own directory up, nothing else is given to it.
-            command.args([
-                "--inh-caps",
-                "+dac_read_search",
-                "--ambient-caps",
-                "+dac_read_search",
-            ]);
+            command.args(["--inh-caps", "+dac_read_search", "--ambient-caps", "+dac_read_search"]);
         }
     }
-    command
-        .arg("--")
-        .arg(program)
-        .current_dir(directory)
-        .env("LC_ALL", "C.UTF-8")
-        .stdin(Stdio::null());
+    command.arg("--").arg(program).current_dir(directory).env("LC_ALL", "C.UTF-8").stdin(Stdio::null());
     command
 }
 
@@ -126,11 +89,7 @@ fn reachable(directory: &Path, account: &Account) -> bool {
     };
     directory.ancestors().skip(1).all(|above| {
         std::fs::metadata(above).is_ok_and(|metadata| {
-            let bit = if metadata.uid() == account.uid {
-                0o100
-            } else {
-                0o001
-            };
+            let bit = if metadata.uid() == account.uid { 0o100 } else { 0o001 };
             metadata.mode() & bit != 0
         })
     })
@@ -138,18 +97,12 @@ fn reachable(directory: &Path, account: &Account) -> bool {
 
 /// Runs a command to its end.
 pub(super) fn run(name: &str, mut command: Command) -> Result<Output, ServerError> {
-    let output = command.output().map_err(|source| ServerError::Run {
-        program: name.to_owned(),
-        source,
-    })?;
+    let output = command.output().map_err(|source| ServerError::Run { program: name.to_owned(), source })?;
     if output.status.success() {
         return Ok(output);
     }
     let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-    Err(ServerError::Failed {
-        program: name.to_owned(),
-        output: said,
-    })
+    Err(ServerError::Failed { program: name.to_owned(), output: said })
 }
 
 /// A running child with its thread.
@@ -163,16 +116,8 @@ pub(super) struct Kept {
 
 impl Kept {
     /// Starts `command`; what it writes goes to `log`.
-    pub(super) fn start(
-        name: &'static str,
-        mut command: Command,
-        log: &Path,
-    ) -> Result<Self, ServerError> {
-        let file = std::fs::OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(log)
-            .map_err(at(log))?;
+    pub(super) fn start(name: &'static str, mut command: Command, log: &Path) -> Result<Self, ServerError> {
+        let file = std::fs::OpenOptions::new().create(true).append(true).open(log).map_err(at(log))?;
         let copy = file.try_clone().map_err(at(log))?;
         command.stdout(file).stderr(copy);
 
@@ -180,10 +125,7 @@ impl Kept {
         let (report, started) = sync_channel::<io::Result<u32>>(1);
         let ended = Arc::new(AtomicBool::new(false));
         let ended_by_child = Arc::clone(&ended);
-        let refused = move |source| ServerError::Run {
-            program: name.to_owned(),
-            source,
-        };
+        let refused = move |source| ServerError::Run { program: name.to_owned(), source };
         let keep = move || {
             let mut child = match command.spawn() {
                 Ok(child) => child,
@@ -200,20 +142,9 @@ impl Kept {
             }
             ended_by_child.store(true, Ordering::Release);
         };
-        let thread = std::thread::Builder::new()
-            .name(name.to_owned())
-            .spawn(keep)
-            .map_err(refused)?;
-        let pid = started
-            .recv()
-            .unwrap_or_else(|_| Err(io::Error::other("its thread ended")))
-            .map_err(refused)?;
-        Ok(Self {
-            stop: Some(stop),
-            thread: Some(thread),
-            ended,
-            pid,
-        })
+        let thread = std::thread::Builder::new().name(name.to_owned()).spawn(keep).map_err(refused)?;
+        let pid = started.recv().unwrap_or_else(|_| Err(io::Error::other("its thread ended"))).map_err(refused)?;
+        Ok(Self { stop: Some(stop), thread: Some(thread), ended, pid })
     }
 
     /// The process.
@@ -244,10 +175,7 @@ impl Drop for Kept {
 }
 
 /// Signals, waits, kills.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "this thread has nothing to do but to wait for its child"
-)]
+#[expect(clippy::disallowed_methods, reason = "this thread has nothing to do but to wait for its child")]
 fn end(child: &mut Child, signal: Signal) {
     if let Some(pid) = i32::try_from(child.id()).ok().and_then(Pid::from_raw) {
         kill_process(pid, signal).unwrap_or_default();

@@ -23,48 +23,13 @@ pub struct DemoPerson {
 
 /// Everybody in the demo's directory.
 pub const DEMO_PEOPLE: &[DemoPerson] = &[
-    DemoPerson {
-        user: "alice",
-        name: "Alice Agent",
-        extension: "1001",
-        group: "agents",
-    },
-    DemoPerson {
-        user: "bob",
-        name: "Bob Agent",
-        extension: "1002",
-        group: "agents",
-    },
-    DemoPerson {
-        user: "sam",
-        name: "Sam Supervisor",
-        extension: "1003",
-        group: "supervisors",
-    },
-    DemoPerson {
-        user: "carol",
-        name: "Carol Compliance",
-        extension: "1004",
-        group: "compliance",
-    },
-    DemoPerson {
-        user: "dan",
-        name: "Dan Approver",
-        extension: "1005",
-        group: "approvers",
-    },
-    DemoPerson {
-        user: "uma",
-        name: "Uma Auditor",
-        extension: "1006",
-        group: "auditors",
-    },
-    DemoPerson {
-        user: "oscar",
-        name: "Oscar Operator",
-        extension: "1007",
-        group: "operators",
-    },
+    DemoPerson { user: "alice", name: "Alice Agent", extension: "1001", group: "agents" },
+    DemoPerson { user: "bob", name: "Bob Agent", extension: "1002", group: "agents" },
+    DemoPerson { user: "sam", name: "Sam Supervisor", extension: "1003", group: "supervisors" },
+    DemoPerson { user: "carol", name: "Carol Compliance", extension: "1004", group: "compliance" },
+    DemoPerson { user: "dan", name: "Dan Approver", extension: "1005", group: "approvers" },
+    DemoPerson { user: "uma", name: "Uma Auditor", extension: "1006", group: "auditors" },
+    DemoPerson { user: "oscar", name: "Oscar Operator", extension: "1007", group: "operators" },
 ];
 
 /// Root of the demo's tree.
@@ -94,14 +59,7 @@ impl LdapServer {
         make_directory(directory, account.as_ref(), 0o755)?;
         let directory = directory.canonicalize().map_err(at(directory))?;
         let program = private_program(&directory)?;
-        let mut server = Self {
-            directory,
-            program,
-            account,
-            port: free_port()?,
-            tls_port: free_port()?,
-            child: None,
-        };
+        let mut server = Self { directory, program, account, port: free_port()?, tls_port: free_port()?, child: None };
         server.write_certificates()?;
         server.write_configuration()?;
         server.load_tree()?;
@@ -115,13 +73,8 @@ impl LdapServer {
             return Ok(());
         }
         let mut command = command(&self.program, &self.directory, self.account.as_ref());
-        command
-            .arg("-h")
-            .arg(format!("{}/ {}/", self.url(), self.tls_url()));
-        command
-            .arg("-f")
-            .arg(self.directory.join("slapd.conf"))
-            .args(["-d", "stats"]);
+        command.arg("-h").arg(format!("{}/ {}/", self.url(), self.tls_url()));
+        command.arg("-f").arg(self.directory.join("slapd.conf")).args(["-d", "stats"]);
         self.child = Some(Kept::start("slapd", command, &self.log())?);
         self.wait_until_it_answers().await
     }
@@ -183,11 +136,7 @@ impl LdapServer {
         authority.write_certificate(&self.directory, "ca.pem")?;
         let issued = authority.issue(NAMES)?;
         let account = self.account.as_ref();
-        write_private(
-            &self.directory.join("server.pem"),
-            &issued.certificate_pem,
-            account,
-        )?;
+        write_private(&self.directory.join("server.pem"), &issued.certificate_pem, account)?;
         write_private(&self.directory.join("server.key"), &issued.key_pem, account)
     }
 
@@ -213,11 +162,7 @@ impl LdapServer {
              access to attrs=userPassword by anonymous auth by * none\n\
              access to * by dn.exact=\"{SERVICE}\" read by self read by * none\n"
         );
-        write_private(
-            &self.directory.join("slapd.conf"),
-            &text,
-            self.account.as_ref(),
-        )
+        write_private(&self.directory.join("slapd.conf"), &text, self.account.as_ref())
     }
 
     /// Loads the people and groups into an empty database.
@@ -230,22 +175,14 @@ impl LdapServer {
         let ldif = self.directory.join("tree.ldif");
         write_private(&ldif, &tree_ldif()?, self.account.as_ref())?;
         let mut command = command(&self.program, &self.directory, self.account.as_ref());
-        command
-            .arg("-Tadd")
-            .arg("-f")
-            .arg(self.directory.join("slapd.conf"))
-            .arg("-l")
-            .arg(ldif);
+        command.arg("-Tadd").arg("-f").arg(self.directory.join("slapd.conf")).arg("-l").arg(ldif);
         run("slapadd", command).map(drop)
     }
 
     async fn wait_until_it_answers(&self) -> Result<(), ServerError> {
         let answer = async {
             for port in [self.port, self.tls_port] {
-                while tokio::net::TcpStream::connect(("127.0.0.1", port))
-                    .await
-                    .is_err()
-                {
+                while tokio::net::TcpStream::connect(("127.0.0.1", port)).await.is_err() {
                     if self.child.as_ref().is_none_or(Kept::has_ended) {
                         return false;
                     }
@@ -254,27 +191,17 @@ impl LdapServer {
             }
             true
         };
-        if tokio::time::timeout(START_TIMEOUT, answer)
-            .await
-            .unwrap_or(false)
-        {
+        if tokio::time::timeout(START_TIMEOUT, answer).await.unwrap_or(false) {
             return Ok(());
         }
-        Err(ServerError::Unanswered {
-            server: "OpenLDAP",
-            address: self.url(),
-            log: self.log(),
-        })
+        Err(ServerError::Unanswered { server: "OpenLDAP", address: self.url(), log: self.log() })
     }
 }
 
 /// A copy of slapd: Debian's AppArmor profile binds the program's path to the system's own directories.
 fn private_program(directory: &Path) -> Result<PathBuf, ServerError> {
     let installed = first_existing(["/usr/sbin/slapd", "/usr/libexec/slapd"].map(PathBuf::from))
-        .ok_or(ServerError::NotInstalled {
-            program: "slapd",
-            package: "slapd",
-        })?;
+        .ok_or(ServerError::NotInstalled { program: "slapd", package: "slapd" })?;
     let copy = directory.join("slapd");
     if copy.exists() {
         std::fs::remove_file(&copy).map_err(at(&copy))?;
@@ -287,25 +214,15 @@ fn private_program(directory: &Path) -> Result<PathBuf, ServerError> {
 fn tree_ldif() -> Result<String, ServerError> {
     let mut ldif = format!("dn: {BASE}\nobjectClass: domain\ndc: tandem\n\n");
     for unit in ["people", "groups", "services"] {
-        add(
-            &mut ldif,
-            &format!("dn: ou={unit},{BASE}\nobjectClass: organizationalUnit\nou: {unit}\n\n"),
-        );
+        add(&mut ldif, &format!("dn: ou={unit},{BASE}\nobjectClass: organizationalUnit\nou: {unit}\n\n"));
     }
     let password = hashed(SERVICE_PASSWORD)?;
     add(
         &mut ldif,
-        &format!(
-            "dn: {SERVICE}\nobjectClass: organizationalRole\nobjectClass: simpleSecurityObject\ncn: gateway\nuserPassword: {password}\n\n"
-        ),
+        &format!("dn: {SERVICE}\nobjectClass: organizationalRole\nobjectClass: simpleSecurityObject\ncn: gateway\nuserPassword: {password}\n\n"),
     );
     for person in DEMO_PEOPLE {
-        let DemoPerson {
-            user,
-            name,
-            extension,
-            ..
-        } = person;
+        let DemoPerson { user, name, extension, .. } = person;
         let surname = name.rsplit(' ').next().unwrap_or(name);
         let password = hashed(&format!("{user}-demo"))?;
         add(
@@ -319,15 +236,9 @@ fn tree_ldif() -> Result<String, ServerError> {
     let mut groups: Vec<&str> = DEMO_PEOPLE.iter().map(|person| person.group).collect();
     groups.dedup();
     for group in groups {
-        add(
-            &mut ldif,
-            &format!("dn: cn={group},ou=groups,{BASE}\nobjectClass: groupOfNames\ncn: {group}\n"),
-        );
+        add(&mut ldif, &format!("dn: cn={group},ou=groups,{BASE}\nobjectClass: groupOfNames\ncn: {group}\n"));
         for person in DEMO_PEOPLE.iter().filter(|person| person.group == group) {
-            add(
-                &mut ldif,
-                &format!("member: uid={},ou=people,{BASE}\n", person.user),
-            );
+            add(&mut ldif, &format!("member: uid={},ou=people,{BASE}\n", person.user));
         }
         ldif.push('\n');
     }

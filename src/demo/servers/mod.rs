@@ -85,10 +85,7 @@ fn at(path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> ServerError {
 
 /// A port of 127.0.0.1 that nobody has right now.
 fn free_port() -> Result<u16, ServerError> {
-    let probe = |source| ServerError::Run {
-        program: "a free port of 127.0.0.1".to_owned(),
-        source,
-    };
+    let probe = |source| ServerError::Run { program: "a free port of 127.0.0.1".to_owned(), source };
     let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).map_err(probe)?;
     Ok(listener.local_addr().map_err(probe)?.port())
 }

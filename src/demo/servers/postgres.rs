@@ -31,14 +31,7 @@ impl PostgresServer {
         make_directory(directory, account.as_ref(), 0o755)?;
         let directory = directory.canonicalize().map_err(at(directory))?;
         let password = password(&directory, account.as_ref())?;
-        let mut server = Self {
-            directory,
-            programs,
-            account,
-            password,
-            port: free_port()?,
-            child: None,
-        };
+        let mut server = Self { directory, programs, account, password, port: free_port()?, child: None };
         server.make_cluster()?;
         server.start().await?;
         server.make_database().await?;
@@ -50,11 +43,7 @@ impl PostgresServer {
         if self.child.as_ref().is_some_and(|child| !child.has_ended()) {
             return Ok(());
         }
-        let mut command = command(
-            &self.programs.join("postgres"),
-            &self.directory,
-            self.account.as_ref(),
-        );
+        let mut command = command(&self.programs.join("postgres"), &self.directory, self.account.as_ref());
         command.arg("-D").arg(self.data());
         let settings = [
             "listen_addresses=127.0.0.1".to_owned(),
@@ -105,10 +94,7 @@ impl PostgresServer {
     }
 
     fn url_of(&self, user: &str, database: &str) -> String {
-        format!(
-            "postgres://{user}:{}@127.0.0.1:{}/{database}",
-            self.password, self.port
-        )
+        format!("postgres://{user}:{}@127.0.0.1:{}/{database}", self.password, self.port)
     }
 
     fn data(&self) -> PathBuf {
@@ -129,22 +115,9 @@ impl PostgresServer {
         if unfinished.exists() {
             std::fs::remove_dir_all(&unfinished).map_err(at(&unfinished))?;
         }
-        let mut command = command(
-            &self.programs.join("initdb"),
-            &self.directory,
-            self.account.as_ref(),
-        );
-        command.arg("-D").arg(&unfinished).args([
-            "-U",
-            "postgres",
-            "-E",
-            "UTF8",
-            "--locale=C.UTF-8",
-            "--no-sync",
-        ]);
-        command
-            .args(["--auth=scram-sha-256", "--pwfile"])
-            .arg(self.directory.join("password"));
+        let mut command = command(&self.programs.join("initdb"), &self.directory, self.account.as_ref());
+        command.arg("-D").arg(&unfinished).args(["-U", "postgres", "-E", "UTF8", "--locale=C.UTF-8", "--no-sync"]);
+        command.args(["--auth=scram-sha-256", "--pwfile"]).arg(self.directory.join("password"));
         run("initdb", command)?;
         std::fs::rename(&unfinished, &data).map_err(at(&data))
     }
@@ -162,18 +135,11 @@ impl PostgresServer {
                 tokio::time::sleep(POLL_INTERVAL).await;
             }
         };
-        if tokio::time::timeout(START_TIMEOUT, answer)
-            .await
-            .unwrap_or(false)
-        {
+        if tokio::time::timeout(START_TIMEOUT, answer).await.unwrap_or(false) {
             return Ok(());
         }
         let address = format!("127.0.0.1:{}", self.port);
-        Err(ServerError::Unanswered {
-            server: "PostgreSQL",
-            address,
-            log: self.log(),
-        })
+        Err(ServerError::Unanswered { server: "PostgreSQL", address, log: self.log() })
     }
 
     /// The users and the database, where they are not there yet.
@@ -189,9 +155,7 @@ impl PostgresServer {
                 "CREATE DATABASE tandem OWNER tandem_owner".to_owned(),
             ];
             for statement in statements {
-                sqlx::query(sqlx::AssertSqlSafe(statement))
-                    .execute(&mut connection)
-                    .await?;
+                sqlx::query(sqlx::AssertSqlSafe(statement)).execute(&mut connection).await?;
             }
         }
         connection.close().await?;
@@ -201,22 +165,14 @@ impl PostgresServer {
 
 /// Debian's directory of PostgreSQL's programs: the newest version.
 fn programs() -> Result<PathBuf, ServerError> {
-    let missing = ServerError::NotInstalled {
-        program: "PostgreSQL",
-        package: "postgresql",
-    };
+    let missing = ServerError::NotInstalled { program: "PostgreSQL", package: "postgresql" };
     let Ok(versions) = std::fs::read_dir("/usr/lib/postgresql") else {
         return Err(missing);
     };
-    let mut found: Vec<PathBuf> = versions
-        .flatten()
-        .map(|version| version.path().join("bin/postgres"))
-        .collect();
+    let mut found: Vec<PathBuf> = versions.flatten().map(|version| version.path().join("bin/postgres")).collect();
     found.sort();
     let newest = first_existing(found.into_iter().rev());
-    newest
-        .and_then(|program| program.parent().map(Path::to_owned))
-        .ok_or(missing)
+    newest.and_then(|program| program.parent().map(Path::to_owned)).ok_or(missing)
 }
 
 /// The directory's password, made from chance the first time.
