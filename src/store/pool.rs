@@ -102,7 +102,7 @@ impl Pool {
                 (Err(reason), false) => tracing::warn!(%reason, "the database does not answer; trying again"),
                 (Ok(()), true) => {}
             }
-            self.health.send_replace(seen);
+            drop(self.health.send_replace(seen));
             drop(tokio::time::timeout(DATABASE_PROBE_INTERVAL, shutdown.cancelled()).await);
         }
     }
