@@ -71,6 +71,9 @@ impl Pool {
     /// A pool for `url` (`postgres://…`), of at most `connections_max`. Connects nowhere yet, so it cannot be refused.
     pub fn new(url: &str, connections_max: u32, node: NodeId) -> Result<Self, StoreError> {
         let timeout_ms = DATABASE_TIMEOUT.as_millis().to_string();
+        if !url.starts_with("postgres://") && !url.starts_with("postgresql://") {
+            return Err(StoreError::Address(sqlx::Error::Configuration("expected postgres://…".into())));
+        }
         let options = PgConnectOptions::from_str(url).map_err(StoreError::Address)?;
         let options = options.application_name("tandem").options([("statement_timeout", timeout_ms)]);
         let connections = PgPoolOptions::new()
