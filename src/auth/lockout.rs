@@ -19,7 +19,7 @@ pub struct LockoutConfig {
 
 impl Default for LockoutConfig {
     fn default() -> Self {
-        Self { failures_max: 8, reserved: 3, window: Duration::from_secs(30 * 60) }
+        Self { failures_max: 8, reserved: 3, window: Duration::from_mins(30) }
     }
 }
 
@@ -123,7 +123,7 @@ mod tests {
     }
 
     fn lockout() -> (Lockout, Instant) {
-        let config = LockoutConfig { failures_max: 5, reserved: 2, window: Duration::from_secs(60) };
+        let config = LockoutConfig { failures_max: 5, reserved: 2, window: Duration::from_mins(1) };
         (Lockout::new(config), Clock::system().now())
     }
 

@@ -46,14 +46,19 @@ impl StoreError {
 
 impl From<sqlx::Error> for StoreError {
     fn from(error: sqlx::Error) -> Self {
-        let unreachable = match &error {
-            sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed | sqlx::Error::WorkerCrashed => true,
-            // 57P..: shutting down or starting up; 08: connection; 53: out of resources; 57014: statement timeout.
-            sqlx::Error::Database(refusal) => {
-                let code = refusal.code().unwrap_or_default();
-                code.starts_with("57") || code.starts_with("08") || code.starts_with("53")
-            }
-            other => matches!(other, sqlx::Error::Protocol(_)),
+        // 57P..: shutting down or starting up; 57014: statement timeout; 08: connection; 53: out of resources.
+        let passing = |code: &str| ["57", "08", "53"].iter().any(|class| code.starts_with(class));
+        let unreachable = match error.as_database_error() {
+            Some(refusal) => refusal.code().is_some_and(|code| passing(&code)),
+            None => matches!(
+                error,
+                sqlx::Error::Io(_)
+                    | sqlx::Error::Tls(_)
+                    | sqlx::Error::Protocol(_)
+                    | sqlx::Error::PoolTimedOut
+                    | sqlx::Error::PoolClosed
+                    | sqlx::Error::WorkerCrashed
+            ),
         };
         if unreachable { Self::Unreachable(error) } else { Self::Refused(error) }
     }
@@ -79,7 +84,7 @@ impl Pool {
         let connections = PgPoolOptions::new()
             .max_connections(connections_max.max(1))
             .acquire_timeout(DATABASE_TIMEOUT)
-            .max_lifetime(Duration::from_secs(1_800))
+            .max_lifetime(Duration::from_mins(30))
             .connect_lazy_with(options);
         Ok(Self { connections, node, health: watch::Sender::new(Err("not asked yet".to_owned())) })
     }

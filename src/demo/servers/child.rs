@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -132,14 +132,7 @@ impl Kept {
                 Err(error) => return report.send(Err(error)).unwrap_or_default(),
             };
             report.send(Ok(child.id())).unwrap_or_default();
-            loop {
-                match orders.recv_timeout(POLL_INTERVAL) {
-                    Ok(signal) => break end(&mut child, signal),
-                    Err(RecvTimeoutError::Disconnected) => break end(&mut child, Signal::QUIT),
-                    Err(RecvTimeoutError::Timeout) if matches!(child.try_wait(), Ok(None)) => {}
-                    Err(RecvTimeoutError::Timeout) => break,
-                }
-            }
+            watch(&mut child, &orders);
             ended_by_child.store(true, Ordering::Release);
         };
         let thread = std::thread::Builder::new().name(name.to_owned()).spawn(keep).map_err(refused)?;
@@ -171,6 +164,21 @@ impl Kept {
 impl Drop for Kept {
     fn drop(&mut self) {
         self.stop(Signal::QUIT);
+    }
+}
+
+/// Until the child ends, by itself or by an order, or by the loss of its owner.
+fn watch(child: &mut Child, orders: &Receiver<Signal>) {
+    loop {
+        let order = orders.recv_timeout(POLL_INTERVAL);
+        match order {
+            Ok(signal) => return end(child, signal),
+            Err(RecvTimeoutError::Disconnected) => return end(child, Signal::QUIT),
+            Err(RecvTimeoutError::Timeout) => {}
+        }
+        if !matches!(child.try_wait(), Ok(None)) {
+            return;
+        }
     }
 }
 

@@ -41,7 +41,7 @@ const SERVICE_PASSWORD: &str = "gateway-demo";
 /// The names in the server's certificate.
 const NAMES: &[&str] = &["localhost", "127.0.0.1"];
 
-/// A private slapd on two ports of 127.0.0.1: LDAP with StartTLS, and LDAPS. Its tree is made anew at each launch.
+/// A private slapd on two ports of 127.0.0.1: LDAP with `StartTLS`, and LDAPS. Its tree is made anew at each launch.
 #[derive(Debug)]
 pub struct LdapServer {
     directory: PathBuf,
@@ -86,7 +86,7 @@ impl LdapServer {
         }
     }
 
-    /// `ldap://127.0.0.1:port`, for StartTLS.
+    /// `ldap://127.0.0.1:port`, for `StartTLS`.
     pub fn url(&self) -> String {
         format!("ldap://127.0.0.1:{}", self.port)
     }
@@ -179,18 +179,19 @@ impl LdapServer {
         run("slapadd", command).map(drop)
     }
 
-    async fn wait_until_it_answers(&self) -> Result<(), ServerError> {
-        let answer = async {
-            for port in [self.port, self.tls_port] {
-                while tokio::net::TcpStream::connect(("127.0.0.1", port)).await.is_err() {
-                    if self.child.as_ref().is_none_or(Kept::has_ended) {
-                        return false;
-                    }
-                    tokio::time::sleep(POLL_INTERVAL).await;
-                }
+    /// True once the port accepts; false where the child ended before.
+    async fn listens_on(&self, port: u16) -> bool {
+        while tokio::net::TcpStream::connect(("127.0.0.1", port)).await.is_err() {
+            if self.child.as_ref().is_none_or(Kept::has_ended) {
+                return false;
             }
-            true
-        };
+            tokio::time::sleep(POLL_INTERVAL).await;
+        }
+        true
+    }
+
+    async fn wait_until_it_answers(&self) -> Result<(), ServerError> {
+        let answer = async { self.listens_on(self.port).await && self.listens_on(self.tls_port).await };
         if tokio::time::timeout(START_TIMEOUT, answer).await.unwrap_or(false) {
             return Ok(());
         }
@@ -198,7 +199,7 @@ impl LdapServer {
     }
 }
 
-/// A copy of slapd: Debian's AppArmor profile binds the program's path to the system's own directories.
+/// A copy of slapd: Debian's `AppArmor` profile binds the program's path to the system's own directories.
 fn private_program(directory: &Path) -> Result<PathBuf, ServerError> {
     let installed = first_existing(["/usr/sbin/slapd", "/usr/libexec/slapd"].map(PathBuf::from))
         .ok_or(ServerError::NotInstalled { program: "slapd", package: "slapd" })?;

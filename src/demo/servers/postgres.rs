@@ -122,20 +122,22 @@ impl PostgresServer {
         std::fs::rename(&unfinished, &data).map_err(at(&data))
     }
 
-    async fn wait_until_it_answers(&self) -> Result<(), ServerError> {
+    /// True once a connection succeeds; false where the child ended before.
+    async fn answers(&self) -> bool {
         let url = self.url_of("postgres", "postgres");
-        let answer = async {
-            loop {
-                if let Ok(connection) = PgConnection::connect(&url).await {
-                    return connection.close().await.is_ok();
-                }
-                if self.child.as_ref().is_none_or(Kept::has_ended) {
-                    return false;
-                }
-                tokio::time::sleep(POLL_INTERVAL).await;
+        loop {
+            if let Ok(connection) = PgConnection::connect(&url).await {
+                return connection.close().await.is_ok();
             }
-        };
-        if tokio::time::timeout(START_TIMEOUT, answer).await.unwrap_or(false) {
+            if self.child.as_ref().is_none_or(Kept::has_ended) {
+                return false;
+            }
+            tokio::time::sleep(POLL_INTERVAL).await;
+        }
+    }
+
+    async fn wait_until_it_answers(&self) -> Result<(), ServerError> {
+        if tokio::time::timeout(START_TIMEOUT, self.answers()).await.unwrap_or(false) {
             return Ok(());
         }
         let address = format!("127.0.0.1:{}", self.port);
