@@ -1,0 +1,3 @@
+//! What `tandem demo` and the integration tests run besides the gateway itself.
+
+pub mod servers;

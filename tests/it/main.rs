@@ -1,0 +1,7 @@
+//! Integration tests against real servers, one binary: see the modules.
+
+mod api;
+mod auth;
+mod http;
+mod servers;
+mod store;
