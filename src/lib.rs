@@ -33,3 +33,5 @@ pub mod worker;
 pub mod auth;
 pub mod recording;
 pub mod signaling;
+
+pub mod api;

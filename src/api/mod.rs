@@ -1,0 +1,4 @@
+//! The HTTP edge.
+
+pub mod assets;
+pub mod signal;
