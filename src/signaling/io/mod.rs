@@ -1,4 +1,4 @@
-//! The shells: WebSockets, and the registry of who is there.
+//! The shells: sockets, and the registry of who is there.
 
 pub mod presence;
 pub mod socket;

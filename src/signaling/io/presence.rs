@@ -152,18 +152,12 @@ impl Presence {
     pub fn send(&self, session: SignalingId, command: Command) -> bool {
         self.with(|table| {
             let Some(entry) = table.sessions.get_mut(&session) else { return false };
-            let (begun, ended) = match &command {
-                Command::Notify(Notification::Incoming { call, .. }) => (Some(*call), None),
-                Command::Notify(Notification::Ended { call, .. }) => (None, Some(*call)),
-                _ => (None, None),
-            };
-            if let Some(ended) = ended {
-                entry.calls.remove(&ended);
+            let begun = if let Command::Notify(Notification::Incoming { call, .. }) = &command { Some(*call) } else { None };
+            if let Command::Notify(Notification::Ended { call, .. }) = &command {
+                entry.calls.remove(call);
             }
             let sent = entry.mailbox.try_send(Control::Command(command)).is_ok();
-            if let (true, Some(begun)) = (sent, begun) {
-                entry.calls.insert(begun);
-            }
+            entry.calls.extend(begun.filter(|_| sent));
             sent
         })
     }
@@ -202,11 +196,9 @@ impl Presence {
             if table.sessions.len() >= self.config.sessions_max && others.is_empty() {
                 return None;
             }
-            for other in others {
-                // Out of the table at once: nothing new is sent to it. Where its mailbox is full, the end of the mailbox ends it.
-                if let Some(entry) = table.sessions.remove(&other) {
-                    let _full_or_told = entry.mailbox.try_send(Control::Replaced);
-                }
+            // Out of the table at once: nothing new is sent to them. Where a mailbox is full, its end ends the session.
+            for replaced in others.into_iter().filter_map(|other| table.sessions.remove(&other)) {
+                let _told_or_full = replaced.mailbox.try_send(Control::Replaced);
             }
             let id = SignalingId::generate(unix_ms, &mut *table.rng);
             let entry = Entry { identity: identity.clone(), state: AgentState::Offline, connected: true, calls: BTreeSet::new(), mailbox };

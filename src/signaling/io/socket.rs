@@ -1,4 +1,4 @@
-//! One WebSocket: its opening, its session's task, its writer.
+//! One `WebSocket`: its opening, its session's task, its writer.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -18,7 +18,7 @@ use crate::signaling::message::failure;
 use crate::signaling::session::{Input, Opened, Opening, OpeningInput, OpeningOutput, Output, Session};
 use crate::signaling::{CloseCode, Error, Event, EventKind};
 
-/// The WebSocket subprotocol that a client must ask for.
+/// The `WebSocket` subprotocol that a client must ask for.
 pub const SUBPROTOCOL: &str = "tandem.v1";
 
 /// Close code of a client that is done (RFC 6455 7.4.1).
@@ -41,7 +41,7 @@ pub(super) struct Joining {
     socket: WebSocket,
 }
 
-/// Takes WebSockets and runs their sessions.
+/// Takes `WebSocket`s and runs their sessions.
 pub struct SocketServer {
     presence: Arc<Presence>,
     verifier: Arc<dyn TokenVerifier>,
@@ -93,49 +93,42 @@ impl SocketServer {
         let clock = self.presence.clock();
         let mut opening = Opening::new(clock.now());
         loop {
-            while let Some(output) = opening.poll_output() {
-                match output {
-                    OpeningOutput::Verify(token) => {
-                        let deadline = opening.poll_timeout().map(|(at, _)| at);
-                        let identity = tokio::select! {
-                            identity = self.verifier.verify(&token) => Some(identity),
-                            () = sleep_until(deadline) => None,
-                        };
-                        match identity {
-                            Some(identity) => opening.handle(OpeningInput::Verified(identity), clock.now()),
-                            None => opening.handle_timeout(clock.now()),
-                        }
+            let deadline = opening.poll_timeout().map(|(at, _)| at);
+            let input = match opening.poll_output() {
+                Some(OpeningOutput::Opened(opened)) => return Ok(Some(*opened)),
+                Some(OpeningOutput::Close(code)) => return Err(code),
+                Some(OpeningOutput::Send(text)) => {
+                    if !matches!(timeout(SIGNALING_WRITE_TIMEOUT, socket.send(Message::text(text))).await, Ok(Ok(()))) {
+                        return Ok(None);
                     }
-                    OpeningOutput::Send(text) => {
-                        if !matches!(timeout(SIGNALING_WRITE_TIMEOUT, socket.send(Message::text(text))).await, Ok(Ok(()))) {
-                            return Ok(None);
-                        }
-                    }
-                    OpeningOutput::Close(code) => return Err(code),
-                    OpeningOutput::Opened(opened) => return Ok(Some(*opened)),
+                    continue;
                 }
-            }
-            tokio::select! {
-                message = socket.recv() => match message {
-                    Some(Ok(Message::Text(text))) => opening.handle(OpeningInput::Text(text.to_string()), clock.now()),
-                    Some(Ok(Message::Binary(_))) => opening.handle(OpeningInput::Binary, clock.now()),
-                    Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
-                    Some(Ok(Message::Close(_)) | Err(_)) | None => return Ok(None),
+                Some(OpeningOutput::Verify(token)) => tokio::select! {
+                    identity = self.verifier.verify(&token) => Some(OpeningInput::Verified(identity)),
+                    () = sleep_until(deadline) => None,
                 },
-                () = sleep_until(opening.poll_timeout().map(|(at, _)| at)) => opening.handle_timeout(clock.now()),
+                None => tokio::select! {
+                    input = next_opening_input(socket) => match input {
+                        Some(input) => Some(input),
+                        None => return Ok(None),
+                    },
+                    () = sleep_until(deadline) => None,
+                },
+            };
+            match input {
+                Some(input) => opening.handle(input, clock.now()),
+                None => opening.handle_timeout(clock.now()),
             }
         }
     }
 
     /// Hands the socket to the session that it goes on with, or begins a new one here.
     async fn join(&self, joining: Joining) {
-        let joining = match joining.opened.resume {
-            Some(resume) => match self.presence.resume(resume.session_id, Box::new(joining)) {
-                Ok(()) => return,
-                Err(joining) => *joining,
-            },
-            None => joining,
+        let joining = match joining.opened.resume.map(|resume| resume.session_id) {
+            Some(session) => self.presence.resume(session, Box::new(joining)).err().map(|joining| *joining),
+            None => Some(joining),
         };
+        let Some(joining) = joining else { return };
         let Joining { opened, mut socket } = joining;
         let Some((id, control)) = self.presence.attach(&opened.identity) else {
             let full = Error::new("server.full", "as many sessions as this gateway takes", true);
@@ -182,9 +175,8 @@ impl Attached {
         let Self { mut reader, writer } = self;
         // Where the queue is full, dropping it closes with 1013.
         let _queued_or_full = writer.try_send(close_message(code));
-        presence.tracker().spawn(async move {
-            let _all_read_or_late = timeout(CLOSE_TIMEOUT, async { while let Some(Ok(_)) = reader.next().await {} }).await;
-        });
+        let read_out = async move { while let Some(Ok(_)) = reader.next().await {} };
+        presence.tracker().spawn(timeout(CLOSE_TIMEOUT, read_out));
     }
 }
 
@@ -211,32 +203,35 @@ struct SessionTask {
 
 impl SessionTask {
     async fn run(mut self) {
-        loop {
-            while let Some(output) = self.session.poll_output() {
-                if matches!(output, Output::Ended) {
-                    self.presence.detach(self.id);
-                    tracing::debug!(session = %self.id, "signalling session ended");
-                    return;
-                }
-                self.carry_out(output).await;
-            }
+        while self.carry_out_all().await {
             let deadline = self.session.poll_timeout().map(|(at, _)| at);
             let input = tokio::select! {
                 control = self.control.recv() => Some(self.on_control(control)),
                 input = next_of(self.attached.as_mut()) => Some(input),
                 () = sleep_until(deadline) => None,
             };
+            if matches!(input, Some(Input::SocketLost { .. })) {
+                self.attached = None;
+            }
             let now = self.presence.clock().now();
             match input {
-                Some(input) => {
-                    if matches!(input, Input::SocketLost { .. }) {
-                        self.attached = None;
-                    }
-                    self.session.handle(input, now);
-                }
+                Some(input) => self.session.handle(input, now),
                 None => self.session.handle_timeout(now),
             }
         }
+        self.presence.detach(self.id);
+        tracing::debug!(session = %self.id, "signalling session ended");
+    }
+
+    /// `false` when the session is over.
+    async fn carry_out_all(&mut self) -> bool {
+        while let Some(output) = self.session.poll_output() {
+            if matches!(output, Output::Ended) {
+                return false;
+            }
+            self.carry_out(output).await;
+        }
+        true
     }
 
     fn on_control(&mut self, control: Option<Control>) -> Input {
@@ -258,26 +253,30 @@ impl SessionTask {
         match output {
             Output::Send(text) => self.queue(Message::text(text)),
             Output::Ping => self.queue(Message::Ping(bytes::Bytes::new())),
-            Output::CloseSocket(code) => {
-                if let Some(attached) = self.attached.take() {
-                    attached.close(&self.presence, code);
-                }
-            }
-            Output::Event(kind) => {
-                match kind {
-                    EventKind::Lost => self.presence.set_connected(self.id, false),
-                    EventKind::Resumed => self.presence.set_connected(self.id, true),
-                    EventKind::Opened(_) | EventKind::Closed | EventKind::Request { .. } => {}
-                }
-                // Waiting here holds up this client alone. Without a receiver the gateway is going down.
-                let _sent_or_down = self.presence.events().send(Event { session: self.id, kind }).await;
-            }
+            Output::CloseSocket(code) => self.close_socket(code),
+            Output::Event(kind) => self.report(kind).await,
             Output::State(state) => self.presence.set_state(self.id, state),
             Output::CallBegan(call) => self.presence.call_began(self.id, call),
             Output::CallFailed(call) => self.presence.call_failed(self.id, call),
-            Output::Stats(report) => tracing::debug!(session = %self.id, call = %report.call_id, jitter_ms = report.jitter_ms, loss = report.loss, rtt_ms = report.rtt_ms, "client statistics"),
+            Output::Stats(report) => tracing::debug!(session = %self.id, ?report, "client statistics"),
             Output::Ended => {}
         }
+    }
+
+    fn close_socket(&mut self, code: CloseCode) {
+        if let Some(attached) = self.attached.take() {
+            attached.close(&self.presence, code);
+        }
+    }
+
+    async fn report(&self, kind: EventKind) {
+        match kind {
+            EventKind::Lost => self.presence.set_connected(self.id, false),
+            EventKind::Resumed => self.presence.set_connected(self.id, true),
+            EventKind::Opened(_) | EventKind::Closed | EventKind::Request { .. } => {}
+        }
+        // Waiting here holds up this client alone. Without a receiver the gateway is going down.
+        let _sent_or_down = self.presence.events().send(Event { session: self.id, kind }).await;
     }
 
     /// Queues a frame; a client that does not keep up loses its socket, and may come back.
@@ -286,6 +285,18 @@ impl SessionTask {
         if attached.writer.try_send(message).is_err() {
             self.attached = None;
             self.session.handle(Input::SocketLost { goodbye: false }, self.presence.clock().now());
+        }
+    }
+}
+
+/// The next frame that means something before the session is open; `None` where the client left.
+async fn next_opening_input(socket: &mut WebSocket) -> Option<OpeningInput> {
+    loop {
+        match socket.recv().await {
+            Some(Ok(Message::Text(text))) => return Some(OpeningInput::Text(text.to_string())),
+            Some(Ok(Message::Binary(_))) => return Some(OpeningInput::Binary),
+            Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
+            Some(Ok(Message::Close(_)) | Err(_)) | None => return None,
         }
     }
 }

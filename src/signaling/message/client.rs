@@ -42,7 +42,7 @@ pub enum ClientRequest {
     /// Places a call.
     #[serde(rename = "call.dial")]
     Dial {
-        /// A UUIDv7 that the client makes, so that a repeated request places no second call.
+        /// A `UUIDv7` that the client makes, so that a repeated request places no second call.
         #[ts(type = "string")]
         call_id: CallId,
         /// The number, as typed.

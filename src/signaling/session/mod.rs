@@ -145,7 +145,7 @@ impl Session {
         };
         session.connect(now);
         session.outputs.push_back(Output::Event(EventKind::Opened(Box::new(session.identity.clone()))));
-        session.answer_open(&opened.id, false, false);
+        session.answer_open(&opened.id, None);
         session
     }
 
@@ -295,7 +295,7 @@ impl Session {
         self.connect(now);
         self.outputs.push_back(Output::Event(EventKind::Resumed));
         let missed = self.replay.since(seq, now);
-        self.answer_open(id, true, missed.is_some());
+        self.answer_open(id, Some(missed.is_some()));
         for text in missed.unwrap_or_default() {
             self.send(text);
         }
@@ -306,12 +306,13 @@ impl Session {
         self.end(Some(CloseCode::Replaced));
     }
 
-    fn answer_open(&mut self, id: &RequestId, resumed: bool, replayed: bool) {
+    /// `resumed` says, of an earlier session that goes on, whether everything that was missed follows.
+    fn answer_open(&mut self, id: &RequestId, resumed: Option<bool>) {
         let result = OpenResult {
             session_id: self.id,
             heartbeat_s: SIGNALING_PING_INTERVAL.as_secs(),
-            resumed,
-            replayed,
+            resumed: resumed.is_some(),
+            replayed: resumed.unwrap_or(false),
             seq: self.replay.last_seq(),
             ice_servers: self.ice_servers.clone(),
             calls: self.calls.snapshots(),

@@ -102,9 +102,7 @@ impl Session {
             (Err(_), Some(Once::Dial)) if self.calls.forget(pending.call) => self.outputs.push_back(Output::CallFailed(pending.call)),
             _ => {}
         }
-        for id in pending.ids {
-            self.answer(Some(id), result.clone());
-        }
+        self.answer_all(pending.ids, &result);
     }
 
     /// Answers what still waited when `call` ended: who wanted its end has it.
@@ -116,9 +114,13 @@ impl Session {
                 Some(Once::Hangup | Once::Reject) => Ok(()),
                 _ => Err(Error::new("call.unknown", "the call ended", false)),
             };
-            for id in pending.ids {
-                self.answer(Some(id), result.clone());
-            }
+            self.answer_all(pending.ids, &result);
+        }
+    }
+
+    fn answer_all(&mut self, ids: Vec<RequestId>, result: &Result<(), Error>) {
+        for id in ids {
+            self.answer(Some(id), result.clone());
         }
     }
 
