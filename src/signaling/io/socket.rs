@@ -97,12 +97,10 @@ impl SocketServer {
             let input = match opening.poll_output() {
                 Some(OpeningOutput::Opened(opened)) => return Ok(Some(*opened)),
                 Some(OpeningOutput::Close(code)) => return Err(code),
-                Some(OpeningOutput::Send(text)) => {
-                    if !matches!(timeout(SIGNALING_WRITE_TIMEOUT, socket.send(Message::text(text))).await, Ok(Ok(()))) {
-                        return Ok(None);
-                    }
-                    continue;
-                }
+                Some(OpeningOutput::Send(text)) => match timeout(SIGNALING_WRITE_TIMEOUT, socket.send(Message::text(text))).await {
+                    Ok(Ok(())) => continue,
+                    Ok(Err(_)) | Err(_) => return Ok(None),
+                },
                 Some(OpeningOutput::Verify(token)) => tokio::select! {
                     identity = self.verifier.verify(&token) => Some(OpeningInput::Verified(identity)),
                     () = sleep_until(deadline) => None,

@@ -270,7 +270,7 @@ impl Session {
 
     fn on_command(&mut self, command: Command, now: Instant) {
         match command {
-            Command::Reply { token, result } => self.on_reply(token, result),
+            Command::Reply { token, result } => self.on_reply(token, &result),
             Command::Notify(notification) => self.on_notify(notification, now),
             Command::Close { code } => self.end(Some(code)),
         }

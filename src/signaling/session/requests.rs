@@ -95,14 +95,14 @@ impl Session {
         Ok(())
     }
 
-    pub(super) fn on_reply(&mut self, token: RequestToken, result: Result<(), Error>) {
+    pub(super) fn on_reply(&mut self, token: RequestToken, result: &Result<(), Error>) {
         let Some(pending) = self.pending.remove(&token) else { return };
-        match (&result, pending.once) {
+        match (result, pending.once) {
             (Ok(()), Some(once)) => self.calls.set_done(pending.call, once),
             (Err(_), Some(Once::Dial)) if self.calls.forget(pending.call) => self.outputs.push_back(Output::CallFailed(pending.call)),
             _ => {}
         }
-        self.answer_all(pending.ids, &result);
+        self.answer_all(pending.ids, result);
     }
 
     /// Answers what still waited when `call` ended: who wanted its end has it.

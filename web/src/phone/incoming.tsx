@@ -29,7 +29,9 @@ export function Incoming({ call, busy }: { call: Call; busy: boolean }) {
       class="incoming"
       // Escape would only hide it, and the call would ring on unseen.
       onCancel={(event) => event.preventDefault()}
+      onClose={() => dialog.current?.showModal()}
       onKeyDown={(event) => {
+        if (event.key === 'Escape') event.preventDefault();
         if (event.ctrlKey || event.altKey || event.metaKey || event.repeat) return;
         if (event.key === 'a' || event.key === 'A') void take();
         if (event.key === 'r' || event.key === 'R') void reject(call);

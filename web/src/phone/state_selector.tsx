@@ -1,3 +1,4 @@
+import { useSignal } from '@preact/signals';
 import type { AgentState } from '../generated/signaling';
 import { chooseState } from './store';
 import { words } from './strings';
@@ -11,23 +12,21 @@ const HINTS: Record<AgentState, string> = {
 };
 
 export function StateSelector({ state, disabled }: { state: AgentState; disabled: boolean }) {
+  // What was clicked shows at once; the gateway's word counts in the end.
+  const chosen = useSignal<AgentState | null>(null);
+  const choose = async (one: AgentState) => {
+    chosen.value = one;
+    await chooseState(one);
+    if (chosen.value === one) chosen.value = null;
+  };
+  const shown = chosen.value ?? state;
   return (
     <fieldset class="states" disabled={disabled}>
       <legend class="visually-hidden">{words.state}</legend>
       <div class="segments">
         {STATES.map((one) => (
           <label key={one} class={`segment ${one}`}>
-            <input
-              type="radio"
-              name="state"
-              value={one}
-              checked={state === one}
-              onChange={(event) => {
-                // The gateway's word counts: until then the old state stays chosen.
-                event.currentTarget.checked = state === one;
-                void chooseState(one);
-              }}
-            />
+            <input type="radio" name="state" value={one} checked={shown === one} onChange={() => void choose(one)} />
             <span>
               <i aria-hidden="true" />
               {words[one]}

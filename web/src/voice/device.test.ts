@@ -46,7 +46,11 @@ describe('session', () => {
     const socket = await registered();
     expect(socket.protocol).toBe('tandem.v1');
     expect(socket.url).not.toContain('token');
-    expect(socket.sent[0]).toMatchObject({ id: 0, method: 'session.open', params: { token: 'token', client: 'test/1' } });
+    expect(socket.sent[0]).toMatchObject({
+      id: 0,
+      method: 'session.open',
+      params: { token: 'token', client: 'test/1' },
+    });
     expect(device.connection).toBe('open');
     expect(device.agent?.name).toBe('Alice');
   });
@@ -62,7 +66,15 @@ describe('session', () => {
     second.onopen?.();
     expect(second.sent[0]?.params).toMatchObject({ resume: { session_id: 's1', seq: 7 } });
     second.accept({ resumed: true, replayed: true, seq: 8 });
-    second.notify('call.incoming', { seq: 7, call_id: 'c1', from: '600', to: '1001', name: null, trunk: 'pbx', sdp: 'o' });
+    second.notify('call.incoming', {
+      seq: 7,
+      call_id: 'c1',
+      from: '600',
+      to: '1001',
+      name: null,
+      trunk: 'pbx',
+      sdp: 'o',
+    });
     second.notify('call.recording', { seq: 8, call_id: 'c1', active: true });
     await settle();
     expect(device.calls).toHaveLength(1);

@@ -143,10 +143,13 @@ export function install(stub: (name: string, value: unknown) => void): void {
   stub('WebSocket', FakeSocket);
   stub('RTCPeerConnection', FakePeer);
   stub('isSecureContext', true);
-  stub('Audio', class {
-    srcObject: unknown = null;
-    async play(): Promise<void> {}
-  });
+  stub(
+    'Audio',
+    class {
+      srcObject: unknown = null;
+      async play(): Promise<void> {}
+    },
+  );
   stub('navigator', {
     mediaDevices: {
       getUserMedia: async () => {
