@@ -205,5 +205,9 @@ test.describe('in German and dark', () => {
     gateway.notify('call.recording', { call_id: CALL, active: true });
     await expect(page.getByText('Gute Qualität')).toBeVisible();
     await shot(page, 'in-call-de-dark');
+    const overflow = await page.evaluate(
+      () => document.documentElement.scrollWidth - document.documentElement.clientWidth,
+    );
+    expect(overflow, 'nothing sticks out at the side').toBe(0);
   });
 });

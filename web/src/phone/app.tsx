@@ -37,7 +37,9 @@ function Phone() {
         </header>
         <Banners />
         <Toast />
-        {agent?.extension && <StateSelector state={agent.state} disabled={connection !== 'open'} />}
+        {agent?.extension && (
+          <StateSelector state={agent.state} disabled={connection !== 'open'} terse={current !== null} />
+        )}
         {current ? (
           <InCall key={current.id} call={current} />
         ) : (

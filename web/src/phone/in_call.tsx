@@ -28,7 +28,7 @@ export function InCall({ call }: { call: Call }) {
   return (
     <section
       ref={panel}
-      class="in-call"
+      class={keypad.value ? 'in-call compact' : 'in-call'}
       tabIndex={-1}
       aria-label={`${words[call.state === 'active' ? 'active' : 'call']}: ${who}`}
       onKeyDown={(event) => {

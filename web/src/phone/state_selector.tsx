@@ -11,7 +11,7 @@ const HINTS: Record<AgentState, string> = {
   offline: words.hintOffline,
 };
 
-export function StateSelector({ state, disabled }: { state: AgentState; disabled: boolean }) {
+export function StateSelector({ state, disabled, terse }: { state: AgentState; disabled: boolean; terse: boolean }) {
   // What was clicked shows at once; the gateway's word counts in the end.
   const chosen = useSignal<AgentState | null>(null);
   const choose = async (one: AgentState) => {
@@ -34,7 +34,7 @@ export function StateSelector({ state, disabled }: { state: AgentState; disabled
           </label>
         ))}
       </div>
-      <p class="hint">{HINTS[state]}</p>
+      {!terse && <p class="hint">{HINTS[state]}</p>}
     </fieldset>
   );
 }
