@@ -77,6 +77,30 @@ pub const SIGNALING_MESSAGE_BYTES_MAX: usize = 65_536;
 pub const SIGNALING_MESSAGES_PER_SECOND: u32 = 50;
 /// Messages waiting to be sent to one browser; a slow client is closed with 1013.
 pub const SIGNALING_QUEUE: usize = 256;
+/// Calls at once of one session, where the configuration says nothing else.
+pub const SIGNALING_CALLS_MAX: usize = 8;
+/// Sessions at once over all users, where the configuration says nothing else.
+pub const SIGNALING_SESSIONS_MAX: usize = 10_000;
+/// Sockets that have not opened a session yet; one more is refused.
+pub const SIGNALING_OPENING_MAX: usize = 1_000;
+/// Requests of one session that wait for their answer; one more is refused.
+pub const SIGNALING_PENDING_MAX: usize = 256;
+/// Requests that may wait for the answer to the same thing, as a client that reconnects repeats them.
+pub const SIGNALING_REPEATS_MAX: usize = 4;
+/// Calls that a session remembers after their end, so that a late hang-up is no error.
+pub const SIGNALING_ENDED_CALLS: usize = 64;
+/// Notifications kept for a resumption.
+pub const SIGNALING_REPLAY_MAX: usize = 256;
+/// How long a notification is kept for a resumption.
+pub const SIGNALING_REPLAY_AGE: Duration = Duration::from_secs(30);
+/// How long a session lives without a socket, where the configuration says nothing else.
+pub const SIGNALING_RESUME_GRACE: Duration = Duration::from_secs(60);
+/// A write to a browser that makes no progress for this long closes its socket.
+pub const SIGNALING_WRITE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Characters of a dialled number.
+pub const SIGNALING_NUMBER_CHARS_MAX: usize = 128;
+/// Digits of one `call.dtmf`.
+pub const SIGNALING_DTMF_MAX: usize = 32;
 /// `session.open` must arrive within this time, or the socket closes with 4401.
 pub const SIGNALING_OPEN_TIMEOUT: Duration = Duration::from_secs(5);
 /// Time between the server's WebSocket pings.

@@ -1,5 +1,6 @@
 //! The HTTP edge: login, recordings, health. Pages and the signalling socket join it by [`router`]'s second argument.
 
+pub mod assets;
 pub mod audio;
 mod cookies;
 mod guard;
@@ -9,6 +10,7 @@ mod problem;
 mod range;
 mod recordings;
 pub mod serve;
+pub mod signal;
 
 use std::sync::Arc;
 

@@ -2,13 +2,22 @@
 //!
 //! The call room sees [`Event`] (what a browser asked) and [`Command`] (what a browser is told).
 
+pub mod config;
+pub mod io;
+pub mod message;
+pub mod rate;
+pub mod session;
+
+pub use config::Config;
+
 use serde::{Deserialize, Serialize};
+use ts_rs::TS;
 
 use crate::auth::Identity;
 use crate::ids::{CallId, SignalingId};
 
 /// What an agent says of their readiness.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, TS)]
 #[serde(rename_all = "snake_case")]
 pub enum AgentState {
     /// Takes calls.
@@ -183,7 +192,7 @@ pub enum Notification {
 }
 
 /// What the media is like, for the page's badge.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, TS)]
 pub struct Quality {
     /// Interarrival jitter of the browser's packets at the gateway, in milliseconds.
     pub jitter_ms: f32,
@@ -238,5 +247,26 @@ impl CloseCode {
             Self::Restart => 1012,
             Self::TryAgainLater => 1013,
         }
+    }
+
+    /// A word for the close frame.
+    pub const fn reason(self) -> &'static str {
+        match self {
+            Self::BadMessage => "bad message",
+            Self::Authentication => "authentication",
+            Self::Forbidden => "forbidden",
+            Self::Timeout => "timeout",
+            Self::Replaced => "replaced",
+            Self::UpgradeRequired => "upgrade required",
+            Self::Restart => "restart",
+            Self::TryAgainLater => "try again later",
+        }
+    }
+}
+
+impl Error {
+    /// An error with a stable dotted `code` and one clause for a person.
+    pub fn new(code: &str, message: &str, retryable: bool) -> Self {
+        Self { code: code.to_owned(), message: message.to_owned(), retryable }
     }
 }

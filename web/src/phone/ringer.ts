@@ -1,0 +1,55 @@
+/** Rings by its own means, and knows when the browser does not let it. */
+export class Ringer {
+  #context: AudioContext | null = null;
+  #pattern: ReturnType<typeof setInterval> | undefined;
+  /** Called when it becomes known whether the ringing can be heard. */
+  onAudible: (audible: boolean) => void = () => {};
+
+  /** To be called in a click or a key press: from then on the browser lets the page ring. */
+  unlock(): void {
+    this.#context ??= new AudioContext();
+    void this.#context.resume().catch(() => {});
+  }
+
+  start(): void {
+    if (this.#pattern !== undefined) return;
+    this.#context ??= new AudioContext();
+    const context = this.#context;
+    context.onstatechange = () => this.onAudible(context.state === 'running');
+    void context.resume().catch(() => {});
+    this.onAudible(context.state === 'running');
+    this.#ring();
+    this.#pattern = setInterval(() => this.#ring(), 3000);
+  }
+
+  stop(): void {
+    clearInterval(this.#pattern);
+    this.#pattern = undefined;
+    // Notes already planned are of this context; letting it go silences them at once.
+    const context = this.#context;
+    if (context) context.onstatechange = null;
+    this.#gain?.disconnect();
+    this.#gain = null;
+  }
+
+  #gain: GainNode | null = null;
+
+  /** Two rising pairs of notes, soft at both ends. */
+  #ring(): void {
+    const context = this.#context;
+    if (context?.state !== 'running') return;
+    this.#gain ??= new GainNode(context, { gain: 0.22 });
+    this.#gain.connect(context.destination);
+    [587, 784, 587, 784].forEach((frequency, index) => {
+      const at = context.currentTime + index * 0.22 + (index > 1 ? 0.14 : 0);
+      const note = new OscillatorNode(context, { frequency, type: 'triangle' });
+      const envelope = new GainNode(context, { gain: 0 });
+      envelope.gain.setValueAtTime(0, at);
+      envelope.gain.linearRampToValueAtTime(1, at + 0.02);
+      envelope.gain.exponentialRampToValueAtTime(0.001, at + 0.2);
+      note.connect(envelope).connect(this.#gain as GainNode);
+      note.start(at);
+      note.stop(at + 0.22);
+    });
+  }
+}
