@@ -30,7 +30,7 @@ mod tests {
     #[test]
     fn a_host_candidate_is_read_with_and_without_its_prefix() {
         let line = "candidate:1 1 udp 2122260223 192.0.2.7 50028 typ host generation 0 ufrag abcd network-id 1";
-        assert_eq!(parse(line).unwrap().addr(), "192.0.2.7:50028".parse().unwrap());
+        assert_eq!(parse(line).unwrap().addr(), "192.0.2.7:50028".parse::<std::net::SocketAddr>().unwrap());
         assert!(parse(&format!("a={line}\r\n")).is_some());
     }
 

@@ -115,6 +115,11 @@ pub(super) fn read_remote(sdp: &str) -> Result<String, BadDescription> {
     if strong { Ok(text) } else { Err(BadDescription::WeakFingerprint) }
 }
 
+/// The MID (RFC 9143) of a description's first audio line.
+pub(super) fn audio_mid(sdp: &str) -> Option<&str> {
+    sdp.lines().skip_while(|line| !line.starts_with("m=audio ")).find_map(|line| line.strip_prefix("a=mid:"))
+}
+
 /// Media runs over DTLS: `UDP/TLS/RTP/SAVPF` for audio, `UDP/DTLS/SCTP` for the data channel (RFC 8829 5.1.2, 5.1.3).
 fn check_transport(description: &str) -> Result<(), BadDescription> {
     let transport = description.split(' ').nth(2).ok_or(BadDescription::Malformed)?;

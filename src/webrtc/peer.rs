@@ -204,6 +204,7 @@ pub struct Peer {
     known_sources: Vec<u32>,
     last_sequence: Option<u64>,
     stats: PeerStats,
+    stats_due: bool,
     dropped: u64,
     wake_at: Instant,
     outputs: VecDeque<Output>,
@@ -226,9 +227,11 @@ impl Peer {
     /// A peer that answers a browser's (or an RFC 7118 phone's) offer.
     pub fn answer(config: &Config, offer: &str, now: Instant) -> Result<(Self, String), BadDescription> {
         let text = negotiation::read_remote(offer)?;
+        let mid = negotiation::audio_mid(&text).map(Mid::from).ok_or(BadDescription::NoAudio)?;
         let offer = SdpOffer::from_sdp_string(&text).map_err(|_| BadDescription::Malformed)?;
         let mut peer = Self::build(config, now);
         let answer = peer.rtc.sdp_api().accept_offer(offer).map_err(|_| BadDescription::Malformed)?;
+        peer.mid = mid;
         peer.phase = Phase::Connecting { deadline: now + config.setup_timeout, ice_up: false };
         peer.drain(now);
         if peer.negotiated().is_none() {
@@ -265,6 +268,7 @@ impl Peer {
             known_sources: Vec::new(),
             last_sequence: None,
             stats: PeerStats::default(),
+            stats_due: false,
             dropped: 0,
             wake_at: now,
             outputs: VecDeque::new(),
@@ -476,6 +480,10 @@ impl Peer {
                 }
             }
         }
+        // The figures of one interval come as several events: told once, when all are in.
+        if std::mem::take(&mut self.stats_due) {
+            self.outputs.push_back(Output::Stats(self.stats));
+        }
         if !self.rtc.is_alive() && !self.is_ended() {
             if self.is_connected() {
                 self.set_reachable(false);
@@ -491,7 +499,6 @@ impl Peer {
             str0m::Event::RtpPacket(packet) => self.take_rtp(packet),
             str0m::Event::Connected => self.take_connected(),
             str0m::Event::IceConnectionStateChange(state) => self.take_ice(state),
-            str0m::Event::MediaAdded(added) if added.kind.is_audio() => self.mid = added.mid,
             str0m::Event::ChannelOpen(id, label) if label == CHANNEL_LABEL => self.channel = Some(id),
             str0m::Event::ChannelClose(id) if self.channel == Some(id) => self.channel = None,
             str0m::Event::ChannelData(data) => self.take_data(data.id, data.data),
@@ -500,7 +507,7 @@ impl Peer {
             str0m::Event::MediaIngressStats(stats) => self.stats.take_ingress(&stats),
             str0m::Event::PeerStats(stats) => {
                 self.stats.take_transport(&stats);
-                self.outputs.push_back(Output::Stats(self.stats));
+                self.stats_due = true;
             }
             _ => {}
         }

@@ -178,13 +178,11 @@ fn an_answer_that_announces_no_source_is_heard_when_it_speaks_late() {
 }
 
 #[test]
-fn an_ice_lite_offerer_is_not_slower_than_a_full_one() {
-    let time = |lite| {
+fn a_lite_and_a_full_gateway_both_connect_within_half_a_second() {
+    for lite in [true, false] {
         let mut call = Call::offered_by_us(Speaks::Opus, lite, str::to_owned);
         assert!(call.run_until(Duration::from_secs(10), |call| call.connected && call.foreign.connected));
-        call.now - call.began
-    };
-    let (lite, full) = (time(true), time(false));
-    println!("connected in virtual time: lite {lite:?}, full {full:?}");
-    assert!(lite <= full + Duration::from_millis(100), "lite {lite:?} full {full:?}");
+        let took = call.now - call.began;
+        assert!(took < Duration::from_millis(500), "lite: {lite}, {took:?}");
+    }
 }
