@@ -50,7 +50,7 @@ pub const PEER_SOURCES_MAX: usize = 8;
 /// Addresses bound to one browser at once; the longest unused makes room.
 pub const PEER_ADDRESSES_MAX: usize = 8;
 /// A browser's address that sent nothing for this long is forgotten.
-pub const PEER_ADDRESS_EXPIRY: Duration = Duration::from_secs(60);
+pub const PEER_ADDRESS_EXPIRY: Duration = Duration::from_mins(1);
 
 // --- mailboxes ---
 /// Messages waiting for one call.
