@@ -51,6 +51,8 @@ pub const PEER_SOURCES_MAX: usize = 8;
 pub const PEER_ADDRESSES_MAX: usize = 8;
 /// A browser's address that sent nothing for this long is forgotten.
 pub const PEER_ADDRESS_EXPIRY: Duration = Duration::from_mins(1);
+/// Legs of one session at once: a parallel group of eight, a trunk leg, and replacements.
+pub const SESSION_LEGS_MAX: usize = 16;
 
 // --- mailboxes ---
 /// Messages waiting for one call.

@@ -43,6 +43,8 @@ use crate::limits::PEER_SOURCES_MAX;
 
 /// The data channel's label.
 const CHANNEL_LABEL: &str = "tandem";
+/// A jump of this many sequence numbers or more is a new source, not a loss (RFC 3550 A.1, `MAX_DROPOUT`).
+const SEQUENCE_GAP_MAX: u64 = 3_000;
 
 /// How a peer is made.
 #[derive(Debug, Clone)]
@@ -159,8 +161,8 @@ pub struct Rtp {
 pub struct RtpOut<'a> {
     /// Payload type, one of [`Negotiated`].
     pub payload_type: u8,
-    /// Sequence number.
-    pub sequence: u16,
+    /// Extended sequence number; a gap of a few is a loss upstream, and shows to the browser as one.
+    pub sequence: u64,
     /// Timestamp on the payload's clock.
     pub timestamp: u32,
     /// The marker bit.
@@ -202,7 +204,7 @@ pub struct Peer {
     channel: Option<ChannelId>,
     reachable: bool,
     known_sources: Vec<u32>,
-    last_sequence: Option<u64>,
+    sequence: Numbering,
     stats: PeerStats,
     stats_due: bool,
     dropped: u64,
@@ -266,7 +268,7 @@ impl Peer {
             channel: None,
             reachable: false,
             known_sources: Vec::new(),
-            last_sequence: None,
+            sequence: Numbering::default(),
             stats: PeerStats::default(),
             stats_due: false,
             dropped: 0,
@@ -359,8 +361,7 @@ impl Peer {
         if !self.is_connected() {
             return;
         }
-        let sequence = extend(self.last_sequence, packet.sequence);
-        self.last_sequence = Some(self.last_sequence.map_or(sequence, |last| last.max(sequence)));
+        let sequence = self.sequence.number(packet.sequence);
         let payload_type = Pt::from(packet.payload_type);
         let write = RtpWrite::new(payload_type, sequence.into(), packet.timestamp, now, packet.payload).marker(packet.marker);
         if let Some(stream) = self.rtc.direct_api().stream_tx_by_mid(self.mid, None) {
@@ -575,16 +576,42 @@ fn kind(params: &PayloadParams) -> Option<PayloadKind> {
     })
 }
 
-/// The sequence number with its roll-over count, nearest to the last one. The first starts below 65,536 (RFC 3711 3.3.1).
-fn extend(last: Option<u64>, sequence: u16) -> u64 {
-    let Some(last) = last else { return u64::from(sequence) };
-    let base = last & !0xFFFF;
-    let candidate = base | u64::from(sequence);
-    if candidate + 0x8000 < last {
-        candidate + 0x1_0000
-    } else if candidate > last + 0x8000 && base > 0 {
-        candidate - 0x1_0000
-    } else {
-        candidate
+/// Numbers of what we send. The first lies below 65,536 (RFC 3711 3.3.1: roll-over counts begin at 0), and where the
+/// source's numbers jump, for it was replaced, ours go on.
+#[derive(Debug, Default)]
+struct Numbering {
+    last: Option<(u64, u64)>,
+}
+
+impl Numbering {
+    fn number(&mut self, source: u64) -> u64 {
+        let number = match self.last {
+            None => source & 0xFFFF,
+            Some((theirs, ours)) if source > theirs && source - theirs < SEQUENCE_GAP_MAX => ours + (source - theirs),
+            Some((_, ours)) => ours + 1,
+        };
+        self.last = Some((source, number));
+        number
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sent_numbers_begin_below_the_first_roll_over_and_keep_gaps() {
+        let mut numbering = Numbering::default();
+        assert_eq!(numbering.number(70_000), 70_000 - 65_536);
+        assert_eq!(numbering.number(70_003), 70_003 - 65_536);
+    }
+
+    #[test]
+    fn a_replaced_source_goes_on_where_the_last_one_ended() {
+        let mut numbering = Numbering::default();
+        assert_eq!(numbering.number(65_535), 65_535);
+        assert_eq!(numbering.number(65_536), 65_536);
+        assert_eq!(numbering.number(12), 65_537);
+        assert_eq!(numbering.number(9_000_000), 65_538);
     }
 }

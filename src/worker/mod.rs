@@ -2,6 +2,11 @@
 //!
 //! The rest of the house sees [`Command`] and [`Event`]; `sim` scripts them instead of running a worker.
 
+pub mod demux;
+pub mod io;
+pub mod session;
+pub mod wheel;
+
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 

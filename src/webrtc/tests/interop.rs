@@ -89,15 +89,19 @@ impl Call {
             }
             while let Some(output) = self.peer.poll_output() {
                 again = true;
-                match output {
-                    Output::Transmit { from, bytes, .. } => self.foreign.receive(from, &bytes, self.now),
-                    Output::Connected(_) => self.connected = true,
-                    Output::Rtp(rtp) => self.rtp.push(rtp),
-                    Output::Data(text) => self.texts.push(text),
-                    Output::Failed(_) => self.failed = true,
-                    Output::Reachable(_) | Output::Stats(_) => {}
-                }
+                self.take(output);
             }
+        }
+    }
+
+    fn take(&mut self, output: Output) {
+        match output {
+            Output::Transmit { from, bytes, .. } => self.foreign.receive(from, &bytes, self.now),
+            Output::Connected(_) => self.connected = true,
+            Output::Rtp(rtp) => self.rtp.push(rtp),
+            Output::Data(text) => self.texts.push(text),
+            Output::Failed(_) => self.failed = true,
+            Output::Reachable(_) | Output::Stats(_) => {}
         }
     }
 
@@ -108,7 +112,8 @@ impl Call {
         for index in 0..packets {
             let (sequence, timestamp) = (1_000 + index, u32::from(index) * negotiated.audio.clock_hz() / 50);
             let payload = [0xF8, 0xFF, index.to_be_bytes()[1]];
-            let out = RtpOut { payload_type: negotiated.audio_payload_type, sequence, timestamp, marker: index == 0, payload: &payload };
+            let marker = index == 0;
+            let out = RtpOut { payload_type: negotiated.audio_payload_type, sequence: sequence.into(), timestamp, marker, payload: &payload };
             self.peer.write_rtp(&out, self.now);
             self.foreign.send_rtp(sequence, timestamp, &payload, self.now);
             self.run_until(Duration::from_millis(20), |_| false);

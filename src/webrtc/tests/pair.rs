@@ -79,11 +79,10 @@ impl Pair {
     fn carry(&mut self) {
         let mut again = true;
         while std::mem::take(&mut again) {
-            for side in 0..2 {
-                while let Some(output) = self.peers[side].poll_output() {
-                    again = true;
-                    self.take(side, output);
-                }
+            for side in [0, 1, 0, 1] {
+                let Some(output) = self.peers[side].poll_output() else { continue };
+                again = true;
+                self.take(side, output);
             }
         }
     }
@@ -112,12 +111,12 @@ impl Pair {
         assert!(self.run_until(Duration::from_secs(5), both), "{:?}", self.seen);
     }
 
-    fn send(&mut self, side: usize, count: u16, first_sequence: u16) {
+    fn send(&mut self, side: usize, count: u16, first_sequence: u64) {
         let negotiated = self.seen[side].connected.unwrap();
         for index in 0..count {
             let packet = RtpOut {
                 payload_type: negotiated.audio_payload_type,
-                sequence: first_sequence.wrapping_add(index),
+                sequence: first_sequence + u64::from(index),
                 timestamp: u32::from(index) * 960,
                 marker: index == 0,
                 payload: &[0xF8, 0xFF, 0xFE],
