@@ -53,6 +53,8 @@ pub const PEER_ADDRESSES_MAX: usize = 8;
 pub const PEER_ADDRESS_EXPIRY: Duration = Duration::from_mins(1);
 /// Legs of one session at once: a parallel group of eight, a trunk leg, and replacements.
 pub const SESSION_LEGS_MAX: usize = 16;
+/// DTLS handshakes that wait for their turn at one worker: one begins a turn. More are dropped, and retransmitted.
+pub const DEFERRED_HANDSHAKES_MAX: usize = 256;
 
 // --- mailboxes ---
 /// Messages waiting for one call.

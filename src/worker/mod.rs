@@ -135,6 +135,33 @@ pub enum Command {
     },
 }
 
+impl Command {
+    /// The call that it concerns.
+    pub const fn call(&self) -> CallId {
+        match self {
+            Self::OfferPeer { call, .. }
+            | Self::AcceptPeerAnswer { call, .. }
+            | Self::AddPeerCandidate { call, .. }
+            | Self::BindTrunk { call, .. }
+            | Self::ConnectTrunk { call, .. }
+            | Self::SetGate { call, .. }
+            | Self::SetMuted { call, .. }
+            | Self::SendDtmf { call, .. }
+            | Self::SendData { call, .. }
+            | Self::StartTap { call, .. }
+            | Self::StopTap { call, .. }
+            | Self::SetRingback { call, .. }
+            | Self::CloseLeg { call, .. }
+            | Self::Close { call } => *call,
+        }
+    }
+
+    /// The leg that it makes, and with it the session where there is none.
+    pub const fn new_leg(&self) -> Option<LegId> {
+        if let Self::OfferPeer { leg, .. } | Self::BindTrunk { leg, .. } = self { Some(*leg) } else { None }
+    }
+}
+
 /// What may cross between agent and trunk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Gate {

@@ -3,4 +3,5 @@
 pub mod ports;
 pub mod recorder_ring;
 pub mod thread;
+mod turn;
 pub mod udp;

@@ -421,3 +421,6 @@ impl Session {
 fn is_due(peer: &Peer, now: Instant) -> bool {
     peer.poll_timeout().is_some_and(|(at, _)| at <= now)
 }
+
+#[cfg(test)]
+mod tests;

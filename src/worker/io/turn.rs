@@ -1,0 +1,414 @@
+//! What a worker does in one turn: datagrams, timers and commands to sessions, and what sessions want to the world.
+//!
+//! No `?` here: one bad packet drops no batch. A panic in one session ends that session.
+
+use std::collections::BTreeMap;
+use std::collections::VecDeque;
+use std::net::IpAddr;
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::panic::AssertUnwindSafe;
+use std::panic::catch_unwind;
+use std::time::Duration;
+use std::time::Instant;
+
+use rand::rngs::StdRng;
+use rustix::event::epoll;
+use tokio::sync::mpsc::error::TrySendError;
+
+use super::ports::PortPair;
+use super::ports::Ports;
+use super::recorder_ring::TapProducer;
+use super::thread::Config;
+use super::udp::Datagram;
+use crate::ids::CallId;
+use crate::ids::LegId;
+use crate::limits::DEFERRED_HANDSHAKES_MAX;
+use crate::limits::RTP_DATAGRAM_BYTES_MAX;
+use crate::limits::WORKER_EVENTS;
+use crate::media::tap::TapFrame;
+use crate::webrtc::stun;
+use crate::webrtc::stun::DatagramKind;
+use crate::worker::Command;
+use crate::worker::Event;
+use crate::worker::EventKind;
+use crate::worker::LegFailure;
+use crate::worker::demux::Demux;
+use crate::worker::demux::PeerKey;
+use crate::worker::demux::Verdict;
+use crate::worker::session;
+use crate::worker::session::Input;
+use crate::worker::session::Output;
+use crate::worker::session::Session;
+use crate::worker::wheel::Wheel;
+
+/// Datagrams taken from one trunk port in one turn.
+const TRUNK_DATAGRAMS_PER_TURN: usize = 64;
+/// A full ring is told to a call at most this often.
+const OVERFLOW_INTERVAL: Duration = Duration::from_secs(1);
+/// Time until events that did not fit are tried again.
+const EVENT_RETRY: Duration = Duration::from_millis(5);
+/// How often silent addresses are forgotten.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(10);
+
+struct Slot {
+    session: Session,
+    /// The only entry of the wheel that counts; older ones are stale.
+    scheduled: Option<Instant>,
+    overflow_at: Option<Instant>,
+    trunks: BTreeMap<LegId, u64>,
+    /// Whether each browser's DTLS handshake has begun.
+    peers: BTreeMap<LegId, bool>,
+}
+
+struct TrunkPorts {
+    call: CallId,
+    leg: LegId,
+    pair: PortPair,
+}
+
+struct Deferred {
+    peer: PeerKey,
+    source: SocketAddr,
+    local: SocketAddr,
+    bytes: Vec<u8>,
+}
+
+pub(super) struct Turn {
+    config: Config,
+    session: session::Config,
+    rng: StdRng,
+    queue: OwnedFd,
+    demux: Demux,
+    sessions: BTreeMap<CallId, Slot>,
+    /// By name: in epoll twice this is the RTP socket, and one more the RTCP socket.
+    trunks: BTreeMap<u64, TrunkPorts>,
+    next_trunk: u64,
+    ports: Ports,
+    wheel: Wheel<(CallId, Instant)>,
+    buffer: Vec<u8>,
+    outgoing: Vec<(SocketAddr, Vec<u8>)>,
+    events: tokio::sync::mpsc::Sender<Event>,
+    waiting: VecDeque<Event>,
+    tap: TapProducer,
+    handshakes: usize,
+    deferred: VecDeque<Deferred>,
+    dropped: u64,
+    sweep_at: Instant,
+}
+
+/// Where a turn's results go.
+pub(super) struct Outlets {
+    pub(super) events: tokio::sync::mpsc::Sender<Event>,
+    pub(super) tap: TapProducer,
+}
+
+impl Turn {
+    pub(super) fn new(config: Config, session: session::Config, rng: StdRng, queue: OwnedFd, outlets: Outlets, now: Instant) -> Self {
+        Self {
+            ports: Ports::new(&config.trunk_ports, config.port_drain),
+            config,
+            session,
+            rng,
+            queue,
+            demux: Demux::default(),
+            sessions: BTreeMap::new(),
+            trunks: BTreeMap::new(),
+            next_trunk: 0,
+            wheel: Wheel::new(now),
+            buffer: vec![0; RTP_DATAGRAM_BYTES_MAX],
+            outgoing: Vec::new(),
+            events: outlets.events,
+            waiting: VecDeque::new(),
+            tap: outlets.tap,
+            handshakes: 0,
+            deferred: VecDeque::new(),
+            dropped: 0,
+            sweep_at: now + SWEEP_INTERVAL,
+        }
+    }
+
+    pub(super) const fn queue(&self) -> &OwnedFd {
+        &self.queue
+    }
+
+    /// How long nothing is due. `None`: for as long as one likes.
+    pub(super) fn sleep(&self, now: Instant) -> Option<Duration> {
+        if !self.deferred.is_empty() {
+            return Some(Duration::ZERO);
+        }
+        // Events that did not fit are tried again soon.
+        let retry = (!self.waiting.is_empty()).then_some(EVENT_RETRY);
+        let timer = self.wheel.next().map(|at| at.saturating_duration_since(now));
+        retry.into_iter().chain(timer).min()
+    }
+
+    /// One more handshake may begin; those that had to wait come first.
+    pub(super) fn begin(&mut self, now: Instant) {
+        self.handshakes = 1;
+        if let Some(Deferred { peer, source, local, bytes }) = self.deferred.pop_front() {
+            self.to_peer(peer, source, local, &bytes, now);
+        }
+    }
+
+    pub(super) fn browser_datagram(&mut self, datagram: Datagram<'_>, now: Instant) {
+        let Datagram { source, bytes, .. } = datagram;
+        let Some(local) = self.local_candidate(&datagram) else { return };
+        match self.demux.find(source, bytes, now) {
+            Verdict::Known(peer) => self.to_peer(peer, source, local, bytes, now),
+            Verdict::Candidate((call, leg)) => {
+                let slot = self.sessions.get(&call);
+                if slot.is_some_and(|slot| slot.session.accepts(leg, source, local, bytes, now)) {
+                    self.demux.bind(source, (call, leg), now);
+                    self.to_peer((call, leg), source, local, bytes, now);
+                } else {
+                    self.dropped += 1;
+                }
+            }
+            Verdict::Drop => self.dropped += 1,
+        }
+    }
+
+    /// Which of our candidates a datagram came to: by its destination, else (behind a one-to-one NAT) the first of its family.
+    fn local_candidate(&self, datagram: &Datagram<'_>) -> Option<SocketAddr> {
+        let candidates = &self.session.peer.candidates;
+        let exact = candidates.iter().find(|candidate| Some(candidate.ip()) == datagram.to);
+        exact.or_else(|| candidates.iter().find(|candidate| candidate.is_ipv4() == datagram.source.is_ipv4())).copied()
+    }
+
+    fn to_peer(&mut self, peer: PeerKey, source: SocketAddr, local: SocketAddr, bytes: &[u8], now: Instant) {
+        let (call, leg) = peer;
+        let Some(slot) = self.sessions.get_mut(&call) else { return };
+        if stun::kind(bytes) == Some(DatagramKind::Dtls) && slot.peers.get(&leg) == Some(&false) {
+            if self.handshakes == 0 {
+                if self.deferred.len() < DEFERRED_HANDSHAKES_MAX {
+                    self.deferred.push_back(Deferred { peer, source, local, bytes: bytes.to_vec() });
+                }
+                return;
+            }
+            self.handshakes -= 1;
+            slot.peers.insert(leg, true);
+        }
+        self.with_session(call, now, |session| session.handle(Input::PeerDatagram { leg, source, local, bytes }, now));
+    }
+
+    pub(super) fn trunk_readable(&mut self, token: u64, now: Instant) {
+        let mut buffer = std::mem::take(&mut self.buffer);
+        for _ in 0..TRUNK_DATAGRAMS_PER_TURN {
+            let Some(ports) = self.trunks.get(&(token / 2)) else { break };
+            let rtcp = token % 2 == 1;
+            let socket = if rtcp { &ports.pair.rtcp } else { &ports.pair.rtp };
+            let Ok((length, source)) = socket.recv_from(&mut buffer) else { break };
+            let (call, leg) = (ports.call, ports.leg);
+            let bytes = buffer.get(..length).unwrap_or_default();
+            self.with_session(call, now, |session| session.handle(Input::TrunkDatagram { leg, rtcp, source, bytes }, now));
+        }
+        self.buffer = buffer;
+    }
+
+    pub(super) fn timers(&mut self, now: Instant) {
+        while let Some((call, at)) = self.wheel.pop_due(now) {
+            let Some(slot) = self.sessions.get_mut(&call) else { continue };
+            if slot.scheduled == Some(at) {
+                slot.scheduled = None;
+                self.with_session(call, now, |session| session.handle_timeout(now));
+            }
+        }
+        if self.sweep_at <= now {
+            self.sweep_at = now + SWEEP_INTERVAL;
+            self.demux.expire(now);
+        }
+    }
+
+    pub(super) fn command(&mut self, command: Command, now: Instant) {
+        let (call, new_leg) = (command.call(), command.new_leg());
+        if !self.sessions.contains_key(&call) && (new_leg.is_none() || !self.open_session(call, now)) {
+            if new_leg.is_some() {
+                self.emit(Event { call, leg: new_leg, kind: EventKind::LegFailed { reason: LegFailure::WorkerFull } });
+            }
+            return;
+        }
+        self.with_session(call, now, |session| session.handle(Input::Command(command), now));
+    }
+
+    pub(super) fn close_all(&mut self, now: Instant) {
+        let calls: Vec<CallId> = self.sessions.keys().copied().collect();
+        for call in calls {
+            self.command(Command::Close { call }, now);
+        }
+    }
+
+    /// Tells what is waiting, and wakes the recorder once. What is to be sent is taken by [`Self::outgoing`].
+    pub(super) fn end(&mut self) {
+        while let Some(event) = self.waiting.pop_front() {
+            if let Err(TrySendError::Full(event)) = self.events.try_send(event) {
+                self.waiting.push_front(event);
+                break;
+            }
+        }
+        self.tap.announce();
+    }
+
+    /// What goes to browsers; the caller sends and clears it.
+    pub(super) const fn outgoing(&mut self) -> &mut Vec<(SocketAddr, Vec<u8>)> {
+        &mut self.outgoing
+    }
+
+    fn open_session(&mut self, call: CallId, now: Instant) -> bool {
+        if self.sessions.len() >= self.config.calls_max {
+            return false;
+        }
+        match Session::new(call, self.session.clone(), &mut self.rng, now) {
+            Ok(session) => {
+                let slot = Slot { session, scheduled: None, overflow_at: None, trunks: BTreeMap::new(), peers: BTreeMap::new() };
+                self.sessions.insert(call, slot);
+                true
+            }
+            Err(error) => {
+                tracing::error!(%error, "no codec for a new session");
+                false
+            }
+        }
+    }
+
+    /// Lets a session work, and does what it wants then. One that panics is abandoned; the others never notice.
+    fn with_session(&mut self, call: CallId, now: Instant, work: impl FnOnce(&mut Session)) {
+        let Some(mut slot) = self.sessions.get_mut(&call) else { return };
+        let mut work = Some(work);
+        loop {
+            let output = catch_unwind(AssertUnwindSafe(|| {
+                if let Some(work) = work.take() {
+                    work(&mut slot.session);
+                }
+                slot.session.poll_output()
+            }));
+            let Ok(output) = output else { return self.abandon(call, now) };
+            let Some(output) = output else { break };
+            self.perform(call, output, now);
+            let Some(again) = self.sessions.get_mut(&call) else { return };
+            slot = again;
+        }
+        self.reschedule(call);
+    }
+
+    fn reschedule(&mut self, call: CallId) {
+        let Some(slot) = self.sessions.get_mut(&call) else { return };
+        let Some((at, _)) = slot.session.poll_timeout() else { return };
+        if slot.scheduled.is_none_or(|scheduled| at < scheduled) {
+            slot.scheduled = Some(at);
+            self.wheel.schedule((call, at), at);
+        }
+    }
+
+    fn perform(&mut self, call: CallId, output: Output, now: Instant) {
+        match output {
+            Output::ToPeer { to, bytes } => self.outgoing.push((to, bytes)),
+            Output::ToTrunk { leg, from_rtcp, to, bytes } => self.to_trunk(call, leg, from_rtcp, to, &bytes),
+            Output::Tap(frame) => self.record(call, frame, now),
+            Output::Event(event) => self.emit(event),
+            Output::PeerOpened { leg, ufrag } => {
+                self.demux.open(ufrag, (call, leg));
+                if let Some(slot) = self.sessions.get_mut(&call) {
+                    slot.peers.insert(leg, false);
+                }
+            }
+            Output::PeerClosed { leg } => {
+                self.demux.close((call, leg));
+                if let Some(slot) = self.sessions.get_mut(&call) {
+                    slot.peers.remove(&leg);
+                }
+            }
+            Output::BindTrunk { leg, address } => self.bind_trunk(call, leg, address, now),
+            Output::ReleaseTrunk { leg } => self.release_trunk(call, leg, now),
+            Output::Ended => self.forget(call, now),
+        }
+    }
+
+    fn to_trunk(&self, call: CallId, leg: LegId, from_rtcp: bool, to: SocketAddr, bytes: &[u8]) {
+        let name = self.sessions.get(&call).and_then(|slot| slot.trunks.get(&leg));
+        let Some(ports) = name.and_then(|name| self.trunks.get(name)) else { return };
+        let socket = if from_rtcp { &ports.pair.rtcp } else { &ports.pair.rtp };
+        if let Err(error) = socket.send_to(bytes, to) {
+            tracing::trace!(%error, "datagram to the trunk not sent");
+        }
+    }
+
+    fn record(&mut self, call: CallId, frame: TapFrame, now: Instant) {
+        let tap = frame.tap;
+        if self.tap.push(frame) {
+            return;
+        }
+        let Some(slot) = self.sessions.get_mut(&call) else { return };
+        if slot.overflow_at.is_none_or(|at| now.saturating_duration_since(at) >= OVERFLOW_INTERVAL) {
+            slot.overflow_at = Some(now);
+            self.emit(Event { call, leg: None, kind: EventKind::TapOverflow { tap } });
+        }
+    }
+
+    fn bind_trunk(&mut self, call: CallId, leg: LegId, address: IpAddr, now: Instant) {
+        let local = self.ports.bind(address, now).and_then(|pair| self.watch(call, leg, pair, now));
+        self.with_session(call, now, |session| session.handle(Input::TrunkBound { leg, local }, now));
+    }
+
+    /// Puts a pair under epoll; `None` (and the pair given back) where the kernel will not.
+    fn watch(&mut self, call: CallId, leg: LegId, pair: PortPair, now: Instant) -> Option<SocketAddr> {
+        let name = self.next_trunk;
+        self.next_trunk += 1;
+        let add = |socket, token| epoll::add(&self.queue, socket, epoll::EventData::new_u64(token), epoll::EventFlags::IN);
+        let watched = add(&pair.rtp, name * 2).and_then(|()| add(&pair.rtcp, name * 2 + 1));
+        let local = pair.rtp.local_addr().ok();
+        let slot = self.sessions.get_mut(&call);
+        match (watched, local, slot) {
+            (Ok(()), Some(local), Some(slot)) => {
+                slot.trunks.insert(leg, name);
+                self.trunks.insert(name, TrunkPorts { call, leg, pair });
+                Some(local)
+            }
+            (watched, ..) => {
+                tracing::error!(?watched, "a trunk port cannot be watched");
+                self.ports.release(pair, now);
+                None
+            }
+        }
+    }
+
+    fn release_trunk(&mut self, call: CallId, leg: LegId, now: Instant) {
+        let name = self.sessions.get_mut(&call).and_then(|slot| slot.trunks.remove(&leg));
+        if let Some(ports) = name.and_then(|name| self.trunks.remove(&name)) {
+            self.ports.release(ports.pair, now);
+        }
+    }
+
+    fn forget(&mut self, call: CallId, now: Instant) {
+        let Some(slot) = self.sessions.remove(&call) else { return };
+        for leg in slot.peers.keys() {
+            self.demux.close((call, *leg));
+        }
+        for name in slot.trunks.values() {
+            if let Some(ports) = self.trunks.remove(name) {
+                self.ports.release(ports.pair, now);
+            }
+        }
+    }
+
+    fn abandon(&mut self, call: CallId, now: Instant) {
+        tracing::error!(%call, "a session panicked and is abandoned");
+        let Some(slot) = self.sessions.get(&call) else { return };
+        let legs: Vec<LegId> = slot.peers.keys().chain(slot.trunks.keys()).copied().collect();
+        self.forget(call, now);
+        for leg in legs {
+            self.emit(Event { call, leg: Some(leg), kind: EventKind::LegFailed { reason: LegFailure::WorkerFull } });
+        }
+        self.emit(Event { call, leg: None, kind: EventKind::Closed });
+    }
+
+    /// In order, and without waiting. Statistics are the first to go when too many events wait.
+    fn emit(&mut self, event: Event) {
+        let late = self.waiting.len() >= WORKER_EVENTS / 2;
+        if (late && matches!(event.kind, EventKind::Stats(_))) || self.waiting.len() >= WORKER_EVENTS {
+            tracing::warn!(call = %event.call, "an event of the worker is lost: nobody takes them");
+            return;
+        }
+        self.waiting.push_back(event);
+    }
+}
