@@ -67,7 +67,7 @@ pub(super) fn finish_local(sdp: &str) -> String {
         text.push_str(line);
         text.push_str("\r\n");
         if let Some(payload_type) = opus_payload_type(line) {
-            text.push_str(&format!("a=fmtp:{payload_type} {OPUS_FORMAT}\r\n"));
+            text.extend(["a=fmtp:", payload_type, " ", OPUS_FORMAT, "\r\n"]);
         }
     }
     text

@@ -78,7 +78,7 @@ impl Config {
 }
 
 /// What happens to a peer from outside.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub enum Input<'a> {
     /// A datagram that the shared port has found to be this peer's.
     Datagram {
@@ -230,9 +230,9 @@ impl Peer {
     pub fn answer(config: &Config, offer: &str, now: Instant) -> Result<(Self, String), BadDescription> {
         let text = negotiation::read_remote(offer)?;
         let mid = negotiation::audio_mid(&text).map(Mid::from).ok_or(BadDescription::NoAudio)?;
-        let offer = SdpOffer::from_sdp_string(&text).map_err(|_| BadDescription::Malformed)?;
+        let offer = SdpOffer::from_sdp_string(&text).map_err(|error| malformed(&error))?;
         let mut peer = Self::build(config, now);
-        let answer = peer.rtc.sdp_api().accept_offer(offer).map_err(|_| BadDescription::Malformed)?;
+        let answer = peer.rtc.sdp_api().accept_offer(offer).map_err(|error| malformed(&error))?;
         peer.mid = mid;
         peer.phase = Phase::Connecting { deadline: now + config.setup_timeout, ice_up: false };
         peer.drain(now);
@@ -397,8 +397,8 @@ impl Peer {
 
     fn accept_answer(&mut self, pending: SdpPendingOffer, sdp: &str) -> Result<(), BadDescription> {
         let text = negotiation::read_remote(sdp)?;
-        let answer = SdpAnswer::from_sdp_string(&text).map_err(|_| BadDescription::Malformed)?;
-        self.rtc.sdp_api().accept_answer(pending, answer).map_err(|_| BadDescription::Malformed)?;
+        let answer = SdpAnswer::from_sdp_string(&text).map_err(|error| malformed(&error))?;
+        self.rtc.sdp_api().accept_answer(pending, answer).map_err(|error| malformed(&error))?;
         self.negotiated().map(drop).ok_or(BadDescription::NoAudio)
     }
 
@@ -442,7 +442,9 @@ impl Peer {
         }
     }
 
+    /// What is still to be said (RTCP BYE, `close_notify`) is drained after this.
     fn close(&mut self) {
+        self.phase = Phase::Ended;
         if let Err(error) = self.rtc.close() {
             tracing::debug!(%error, "peer did not close cleanly");
         }
@@ -495,6 +497,7 @@ impl Peer {
         }
     }
 
+    #[expect(clippy::wildcard_enum_match_arm, reason = "foreign and non-exhaustive: what we do not name is nothing to us")]
     fn take_event(&mut self, event: str0m::Event) {
         match event {
             str0m::Event::RtpPacket(packet) => self.take_rtp(packet),
@@ -563,6 +566,12 @@ impl Peer {
     }
 }
 
+fn malformed(error: &impl std::fmt::Display) -> BadDescription {
+    tracing::debug!(%error, "session description refused");
+    BadDescription::Malformed
+}
+
+#[expect(clippy::wildcard_enum_match_arm, reason = "foreign and non-exhaustive: we offer no other codec")]
 fn kind(params: &PayloadParams) -> Option<PayloadKind> {
     let spec = params.spec();
     let wide = spec.clock_rate.get() == 48_000;

@@ -67,7 +67,7 @@ impl Foreign {
         };
         let codec = RTCRtpCodec { mime_type: mime_type.to_owned(), clock_rate, channels, sdp_fmtp_line: String::new(), rtcp_feedback: vec![] };
         let mut engine = MediaEngine::default();
-        let parameters = RTCRtpCodecParameters { rtp_codec: codec.clone(), payload_type, ..Default::default() };
+        let parameters = RTCRtpCodecParameters { rtp_codec: codec.clone(), payload_type };
         engine.register_codec(parameters, RtpCodecKind::Audio).unwrap();
         let registry = rtc::interceptor::Registry::new();
         let registry =

@@ -5,3 +5,16 @@ pub mod recorder_ring;
 pub mod thread;
 mod turn;
 pub mod udp;
+
+pub use recorder_ring::TapConsumer;
+pub use recorder_ring::TapProducer;
+pub use recorder_ring::ring;
+pub use thread::Config;
+pub use thread::Full;
+pub use thread::SpawnError;
+pub use thread::WorkerHandle;
+pub use thread::WorkerThread;
+pub use thread::spawn;
+
+#[cfg(test)]
+mod tests;

@@ -52,6 +52,7 @@ impl Ports {
     /// Takes a pair back; late packets of its call must not reach the next.
     pub fn release(&mut self, pair: PortPair, now: Instant) {
         self.draining.push_back((now + self.drain, pair.port));
+        drop(pair);
     }
 
     /// Pairs that could be bound at `now`.

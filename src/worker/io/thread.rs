@@ -37,7 +37,7 @@ const BATCHES_PER_TURN: usize = 8;
 /// Commands taken in one turn; more wait for the next, so that media goes on.
 const COMMANDS_PER_TURN: usize = 64;
 /// Longest sleep of an idle worker.
-const IDLE: Duration = Duration::from_millis(1_000);
+const IDLE: Duration = Duration::from_secs(1);
 /// The eventfd's name in epoll; sockets have smaller ones.
 const WAKE: u64 = u64::MAX;
 /// The browser socket's.
@@ -129,7 +129,9 @@ impl WorkerThread {
 impl WorkerHandle {
     /// Hands a command over without waiting.
     pub fn try_send(&self, command: Command) -> Result<(), Full> {
-        self.commands.try_send(command).map_err(|_| Full)?;
+        if self.commands.try_send(command).is_err() {
+            return Err(Full);
+        }
         self.wake();
         Ok(())
     }

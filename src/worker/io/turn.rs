@@ -147,7 +147,7 @@ impl Turn {
     pub(super) fn begin(&mut self, now: Instant) {
         self.handshakes = 1;
         if let Some(Deferred { peer, source, local, bytes }) = self.deferred.pop_front() {
-            self.to_peer(peer, source, local, &bytes, now);
+            self.deliver(peer, source, local, &bytes, now);
         }
     }
 
@@ -155,12 +155,13 @@ impl Turn {
         let Datagram { source, bytes, .. } = datagram;
         let Some(local) = self.local_candidate(&datagram) else { return };
         match self.demux.find(source, bytes, now) {
-            Verdict::Known(peer) => self.to_peer(peer, source, local, bytes, now),
+            Verdict::Known(peer) => self.deliver(peer, source, local, bytes, now),
             Verdict::Candidate((call, leg)) => {
-                let slot = self.sessions.get(&call);
-                if slot.is_some_and(|slot| slot.session.accepts(leg, source, local, bytes, now)) {
+                let Some(slot) = self.sessions.get(&call) else { return };
+                let accepts = catch_unwind(AssertUnwindSafe(|| slot.session.accepts(leg, source, local, bytes, now)));
+                if accepts.unwrap_or(false) {
                     self.demux.bind(source, (call, leg), now);
-                    self.to_peer((call, leg), source, local, bytes, now);
+                    self.deliver((call, leg), source, local, bytes, now);
                 } else {
                     self.dropped += 1;
                 }
@@ -176,20 +177,25 @@ impl Turn {
         exact.or_else(|| candidates.iter().find(|candidate| candidate.is_ipv4() == datagram.source.is_ipv4())).copied()
     }
 
-    fn to_peer(&mut self, peer: PeerKey, source: SocketAddr, local: SocketAddr, bytes: &[u8], now: Instant) {
+    pub(super) fn deliver(&mut self, peer: PeerKey, source: SocketAddr, local: SocketAddr, bytes: &[u8], now: Instant) {
         let (call, leg) = peer;
         let Some(slot) = self.sessions.get_mut(&call) else { return };
-        if stun::kind(bytes) == Some(DatagramKind::Dtls) && slot.peers.get(&leg) == Some(&false) {
-            if self.handshakes == 0 {
-                if self.deferred.len() < DEFERRED_HANDSHAKES_MAX {
-                    self.deferred.push_back(Deferred { peer, source, local, bytes: bytes.to_vec() });
-                }
-                return;
-            }
+        let begins = stun::kind(bytes) == Some(DatagramKind::Dtls) && slot.peers.get(&leg) == Some(&false);
+        if begins && self.handshakes == 0 {
+            return self.defer(Deferred { peer, source, local, bytes: bytes.to_vec() });
+        }
+        if begins {
             self.handshakes -= 1;
             slot.peers.insert(leg, true);
         }
         self.with_session(call, now, |session| session.handle(Input::PeerDatagram { leg, source, local, bytes }, now));
+    }
+
+    /// Where too many wait already, the browser's retransmission comes back for it.
+    fn defer(&mut self, handshake: Deferred) {
+        if self.deferred.len() < DEFERRED_HANDSHAKES_MAX {
+            self.deferred.push_back(handshake);
+        }
     }
 
     pub(super) fn trunk_readable(&mut self, token: u64, now: Instant) {
@@ -272,18 +278,12 @@ impl Turn {
     }
 
     /// Lets a session work, and does what it wants then. One that panics is abandoned; the others never notice.
-    fn with_session(&mut self, call: CallId, now: Instant, work: impl FnOnce(&mut Session)) {
+    pub(super) fn with_session(&mut self, call: CallId, now: Instant, work: impl FnOnce(&mut Session)) {
         let Some(mut slot) = self.sessions.get_mut(&call) else { return };
-        let mut work = Some(work);
-        loop {
-            let output = catch_unwind(AssertUnwindSafe(|| {
-                if let Some(work) = work.take() {
-                    work(&mut slot.session);
-                }
-                slot.session.poll_output()
-            }));
-            let Ok(output) = output else { return self.abandon(call, now) };
-            let Some(output) = output else { break };
+        if catch_unwind(AssertUnwindSafe(|| work(&mut slot.session))).is_err() {
+            return self.abandon(call, now);
+        }
+        while let Some(output) = slot.session.poll_output() {
             self.perform(call, output, now);
             let Some(again) = self.sessions.get_mut(&call) else { return };
             slot = again;
@@ -410,5 +410,12 @@ impl Turn {
             return;
         }
         self.waiting.push_back(event);
+    }
+}
+
+#[cfg(test)]
+impl Turn {
+    pub(super) fn deferred_handshakes(&self) -> usize {
+        self.deferred.len()
     }
 }

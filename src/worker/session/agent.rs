@@ -46,7 +46,9 @@ impl Agent {
         let Some(negotiated) = self.negotiated else { return };
         let payload_type = match packet.kind {
             PeerPayload::TelephoneEvent { .. } => negotiated.telephone_event,
-            kind => (kind == payload(negotiated.audio)).then_some(negotiated.audio_payload_type),
+            PeerPayload::Opus | PeerPayload::Pcmu | PeerPayload::Pcma => {
+                (packet.kind == payload(negotiated.audio)).then_some(negotiated.audio_payload_type)
+            }
         };
         let Some(payload_type) = payload_type else { return };
         let ToPeer { sequence, timestamp, marker, .. } = *packet;

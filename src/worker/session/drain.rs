@@ -45,8 +45,8 @@ impl Session {
     pub(super) fn drain_pipeline(&mut self, now: Instant) {
         while let Some(output) = self.pipeline.poll_output() {
             match output {
-                vocabulary::Output::ToTrunkRtp(bytes) => self.to_trunk(false, bytes),
-                vocabulary::Output::ToTrunkRtcp(bytes) => self.to_trunk(true, bytes),
+                vocabulary::Output::ToTrunkRtp(bytes) => self.send_to_trunk(false, bytes),
+                vocabulary::Output::ToTrunkRtcp(bytes) => self.send_to_trunk(true, bytes),
                 vocabulary::Output::ToPeer(packet) => self.send_to_agent(&packet, now),
                 vocabulary::Output::Tap(frame) => self.outputs.push_back(Output::Tap(frame)),
                 vocabulary::Output::Dtmf { from, digit, duration_ms } => {
@@ -76,7 +76,8 @@ impl Session {
         }
     }
 
-    fn to_trunk(&mut self, rtcp: bool, bytes: vocabulary::Bytes<{ vocabulary::DATAGRAM_BYTES_MAX }>) {
+    #[expect(clippy::large_types_passed_by_value, reason = "moved on into the output")]
+    fn send_to_trunk(&mut self, rtcp: bool, bytes: vocabulary::Bytes<{ vocabulary::DATAGRAM_BYTES_MAX }>) {
         let Some(leg) = self.active_trunk else { return };
         let Some(media) = self.trunks.get(&leg).and_then(|trunk| trunk.media) else { return };
         let muxed = media.remote_rtcp == media.remote;
@@ -126,9 +127,13 @@ impl Session {
 
     pub(super) fn report_all(&mut self) {
         let agents: Vec<LegId> = self.agents.keys().copied().collect();
-        agents.into_iter().for_each(|leg| self.report_agent(leg));
+        for leg in agents {
+            self.report_agent(leg);
+        }
         let trunks: Vec<LegId> = self.trunks.keys().copied().collect();
-        trunks.into_iter().for_each(|leg| self.report_trunk(leg));
+        for leg in trunks {
+            self.report_trunk(leg);
+        }
     }
 
     fn report_agent(&mut self, leg: LegId) {

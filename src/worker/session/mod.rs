@@ -89,7 +89,6 @@ pub enum Input<'a> {
 
 /// What a session wants done.
 #[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "a tap frame is passed on at once; boxing would allocate once a packet")]
 pub enum Output {
     /// A datagram for a browser.
     ToPeer {
@@ -216,7 +215,7 @@ impl Session {
         match input {
             Input::Command(command) => self.command(command, now),
             Input::PeerDatagram { leg, source, local, bytes } => {
-                self.to_peer(leg, webrtc::Input::Datagram { source, local, bytes }, now);
+                self.hand_to_peer(leg, webrtc::Input::Datagram { source, local, bytes }, now);
             }
             Input::TrunkBound { leg, local } => self.trunk_bound(leg, local),
             Input::TrunkDatagram { leg, rtcp, source, bytes } => self.trunk_datagram(leg, rtcp, source, bytes, now),
@@ -264,9 +263,9 @@ impl Session {
     fn command(&mut self, command: Command, now: Instant) {
         match command {
             Command::OfferPeer { leg, .. } => self.offer_peer(leg, now),
-            Command::AcceptPeerAnswer { leg, sdp, .. } => self.to_peer(leg, webrtc::Input::Answer(&sdp), now),
-            Command::AddPeerCandidate { leg, candidate, .. } => self.to_peer(leg, webrtc::Input::Candidate(&candidate), now),
-            Command::SendData { leg, text, .. } => self.to_peer(leg, webrtc::Input::Text(&text), now),
+            Command::AcceptPeerAnswer { leg, sdp, .. } => self.hand_to_peer(leg, webrtc::Input::Answer(&sdp), now),
+            Command::AddPeerCandidate { leg, candidate, .. } => self.hand_to_peer(leg, webrtc::Input::Candidate(&candidate), now),
+            Command::SendData { leg, text, .. } => self.hand_to_peer(leg, webrtc::Input::Text(&text), now),
             Command::BindTrunk { leg, address, .. } => self.bind_trunk(leg, address),
             Command::ConnectTrunk { leg, media, .. } => self.connect_trunk(leg, media, now),
             Command::SetGate { gate, .. } => {
@@ -276,7 +275,6 @@ impl Session {
             Command::SetMuted { leg, muted, .. } => self.set_muted(leg, muted, now),
             Command::SendDtmf { leg, digits, .. } if self.active_trunk == Some(leg) => self.pipeline.send_dtmf_to_trunk(&digits, now),
             Command::SendDtmf { leg, digits, .. } if self.active_agent == Some(leg) => self.pipeline.send_dtmf_to_agent(&digits, now),
-            Command::SendDtmf { .. } => {}
             Command::StartTap { leg, tap, .. } => {
                 self.activate(leg, now);
                 self.tap = Some(tap);
@@ -286,7 +284,8 @@ impl Session {
                 self.tap = None;
                 self.pipeline.stop_tap();
             }
-            Command::StopTap { .. } => {}
+            // A tap that was replaced, a leg that is not joined: nothing to do.
+            Command::StopTap { .. } | Command::SendDtmf { .. } => {}
             Command::SetRingback { leg, on, .. } => {
                 self.activate(leg, now);
                 self.ringback = on;
@@ -326,14 +325,12 @@ impl Session {
     }
 
     fn trunk_bound(&mut self, leg: LegId, local: Option<SocketAddr>) {
-        let kind = match local {
-            Some(local) => EventKind::TrunkBound { local },
-            None => {
-                self.trunks.remove(&leg);
-                EventKind::LegFailed { reason: LegFailure::NoPort }
-            }
-        };
-        self.event(Some(leg), kind);
+        if let Some(local) = local {
+            self.event(Some(leg), EventKind::TrunkBound { local });
+        } else {
+            self.trunks.remove(&leg);
+            self.event(Some(leg), EventKind::LegFailed { reason: LegFailure::NoPort });
+        }
     }
 
     fn connect_trunk(&mut self, leg: LegId, media: TrunkMedia, now: Instant) {
@@ -402,7 +399,7 @@ impl Session {
         }
     }
 
-    fn to_peer(&mut self, leg: LegId, input: webrtc::Input<'_>, now: Instant) {
+    fn hand_to_peer(&mut self, leg: LegId, input: webrtc::Input<'_>, now: Instant) {
         if let Some(agent) = self.agents.get_mut(&leg) {
             agent.peer.handle(input, now);
             self.drain_peer(leg, now);

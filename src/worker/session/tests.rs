@@ -1,3 +1,5 @@
+#![expect(clippy::wildcard_enum_match_arm, reason = "tests name what they look for")]
+
 use super::*;
 use crate::clock::Clock;
 use crate::codec::TrunkCodec;
@@ -81,17 +83,19 @@ impl World {
         while let Some(output) = self.session.poll_output() {
             match output {
                 Output::Event(event) => self.events.push((event.leg, event.kind)),
-                Output::ToPeer { bytes, .. } => {
-                    if let Some((_, browser)) = &mut self.browser {
-                        let (source, local) = (address(OURS), address(BROWSER));
-                        browser.handle(webrtc::Input::Datagram { source, local, bytes: &bytes }, self.now);
-                    }
-                }
+                Output::ToPeer { bytes, .. } => self.carry_to_browser(&bytes),
                 Output::ToTrunk { leg, from_rtcp, to, .. } => self.to_trunk.push((leg, from_rtcp, to)),
                 other => self.others.push(other),
             }
         }
         self.drain_browser();
+    }
+
+    fn carry_to_browser(&mut self, bytes: &[u8]) {
+        let (source, local) = (address(OURS), address(BROWSER));
+        if let Some((_, browser)) = &mut self.browser {
+            browser.handle(webrtc::Input::Datagram { source, local, bytes }, self.now);
+        }
     }
 
     fn drain_browser(&mut self) {
