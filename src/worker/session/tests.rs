@@ -54,7 +54,7 @@ impl World {
         let now = Clock::system().now();
         let mut rng = StdRng::seed_from_u64(1);
         let call = CallId::generate(1, &mut rng);
-        let config = Config { peer: peer_config(OURS, true), media: vocabulary::Config::default() };
+        let config = Config { peer: peer_config(OURS, true), media: crate::media::vocabulary::Config::default() };
         let session = Session::new(call, config, &mut rng, now).unwrap();
         Self {
             now,

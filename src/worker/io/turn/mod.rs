@@ -2,9 +2,10 @@
 //!
 //! No `?` here: one bad packet drops no batch. A panic in one session ends that session.
 
+mod perform;
+
 use std::collections::BTreeMap;
 use std::collections::VecDeque;
-use std::net::IpAddr;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::panic::AssertUnwindSafe;
@@ -13,20 +14,17 @@ use std::time::Duration;
 use std::time::Instant;
 
 use rand::rngs::StdRng;
-use rustix::event::epoll;
 use tokio::sync::mpsc::error::TrySendError;
 
-use super::ports::PortPair;
-use super::ports::Ports;
-use super::recorder_ring::TapProducer;
-use super::thread::Config;
-use super::udp::Datagram;
+use crate::worker::io::ports::PortPair;
+use crate::worker::io::ports::Ports;
+use crate::worker::io::recorder_ring::TapProducer;
+use crate::worker::io::thread::Config;
+use crate::worker::io::udp::Datagram;
 use crate::ids::CallId;
 use crate::ids::LegId;
 use crate::limits::DEFERRED_HANDSHAKES_MAX;
 use crate::limits::RTP_DATAGRAM_BYTES_MAX;
-use crate::limits::WORKER_EVENTS;
-use crate::media::tap::TapFrame;
 use crate::webrtc::stun;
 use crate::webrtc::stun::DatagramKind;
 use crate::worker::Command;
@@ -38,14 +36,11 @@ use crate::worker::demux::PeerKey;
 use crate::worker::demux::Verdict;
 use crate::worker::session;
 use crate::worker::session::Input;
-use crate::worker::session::Output;
 use crate::worker::session::Session;
 use crate::worker::wheel::Wheel;
 
 /// Datagrams taken from one trunk port in one turn.
 const TRUNK_DATAGRAMS_PER_TURN: usize = 64;
-/// A full ring is told to a call at most this often.
-const OVERFLOW_INTERVAL: Duration = Duration::from_secs(1);
 /// Time until events that did not fit are tried again.
 const EVENT_RETRY: Duration = Duration::from_millis(5);
 /// How often silent addresses are forgotten.
@@ -74,7 +69,7 @@ struct Deferred {
     bytes: Vec<u8>,
 }
 
-pub(super) struct Turn {
+pub(in crate::worker::io) struct Turn {
     config: Config,
     session: session::Config,
     rng: StdRng,
@@ -98,13 +93,13 @@ pub(super) struct Turn {
 }
 
 /// Where a turn's results go.
-pub(super) struct Outlets {
-    pub(super) events: tokio::sync::mpsc::Sender<Event>,
-    pub(super) tap: TapProducer,
+pub(in crate::worker::io) struct Outlets {
+    pub(in crate::worker::io) events: tokio::sync::mpsc::Sender<Event>,
+    pub(in crate::worker::io) tap: TapProducer,
 }
 
 impl Turn {
-    pub(super) fn new(config: Config, session: session::Config, rng: StdRng, queue: OwnedFd, outlets: Outlets, now: Instant) -> Self {
+    pub(in crate::worker::io) fn new(config: Config, session: session::Config, rng: StdRng, queue: OwnedFd, outlets: Outlets, now: Instant) -> Self {
         Self {
             ports: Ports::new(&config.trunk_ports, config.port_drain),
             config,
@@ -128,12 +123,12 @@ impl Turn {
         }
     }
 
-    pub(super) const fn queue(&self) -> &OwnedFd {
+    pub(in crate::worker::io) const fn queue(&self) -> &OwnedFd {
         &self.queue
     }
 
     /// How long nothing is due. `None`: for as long as one likes.
-    pub(super) fn sleep(&self, now: Instant) -> Option<Duration> {
+    pub(in crate::worker::io) fn sleep(&self, now: Instant) -> Option<Duration> {
         if !self.deferred.is_empty() {
             return Some(Duration::ZERO);
         }
@@ -144,14 +139,14 @@ impl Turn {
     }
 
     /// One more handshake may begin; those that had to wait come first.
-    pub(super) fn begin(&mut self, now: Instant) {
+    pub(in crate::worker::io) fn begin(&mut self, now: Instant) {
         self.handshakes = 1;
         if let Some(Deferred { peer, source, local, bytes }) = self.deferred.pop_front() {
             self.deliver(peer, source, local, &bytes, now);
         }
     }
 
-    pub(super) fn browser_datagram(&mut self, datagram: Datagram<'_>, now: Instant) {
+    pub(in crate::worker::io) fn browser_datagram(&mut self, datagram: Datagram<'_>, now: Instant) {
         let Datagram { source, bytes, .. } = datagram;
         let Some(local) = self.local_candidate(&datagram) else { return };
         match self.demux.find(source, bytes, now) {
@@ -177,7 +172,7 @@ impl Turn {
         exact.or_else(|| candidates.iter().find(|candidate| candidate.is_ipv4() == datagram.source.is_ipv4())).copied()
     }
 
-    pub(super) fn deliver(&mut self, peer: PeerKey, source: SocketAddr, local: SocketAddr, bytes: &[u8], now: Instant) {
+    pub(in crate::worker::io) fn deliver(&mut self, peer: PeerKey, source: SocketAddr, local: SocketAddr, bytes: &[u8], now: Instant) {
         let (call, leg) = peer;
         let Some(slot) = self.sessions.get_mut(&call) else { return };
         let begins = stun::kind(bytes) == Some(DatagramKind::Dtls) && slot.peers.get(&leg) == Some(&false);
@@ -198,7 +193,7 @@ impl Turn {
         }
     }
 
-    pub(super) fn trunk_readable(&mut self, token: u64, now: Instant) {
+    pub(in crate::worker::io) fn trunk_readable(&mut self, token: u64, now: Instant) {
         let mut buffer = std::mem::take(&mut self.buffer);
         for _ in 0..TRUNK_DATAGRAMS_PER_TURN {
             let Some(ports) = self.trunks.get(&(token / 2)) else { break };
@@ -212,7 +207,7 @@ impl Turn {
         self.buffer = buffer;
     }
 
-    pub(super) fn timers(&mut self, now: Instant) {
+    pub(in crate::worker::io) fn timers(&mut self, now: Instant) {
         while let Some((call, at)) = self.wheel.pop_due(now) {
             let Some(slot) = self.sessions.get_mut(&call) else { continue };
             if slot.scheduled == Some(at) {
@@ -226,7 +221,7 @@ impl Turn {
         }
     }
 
-    pub(super) fn command(&mut self, command: Command, now: Instant) {
+    pub(in crate::worker::io) fn command(&mut self, command: Command, now: Instant) {
         let (call, new_leg) = (command.call(), command.new_leg());
         if !self.sessions.contains_key(&call) && (new_leg.is_none() || !self.open_session(call, now)) {
             if new_leg.is_some() {
@@ -237,7 +232,7 @@ impl Turn {
         self.with_session(call, now, |session| session.handle(Input::Command(command), now));
     }
 
-    pub(super) fn close_all(&mut self, now: Instant) {
+    pub(in crate::worker::io) fn close_all(&mut self, now: Instant) {
         let calls: Vec<CallId> = self.sessions.keys().copied().collect();
         for call in calls {
             self.command(Command::Close { call }, now);
@@ -245,7 +240,7 @@ impl Turn {
     }
 
     /// Tells what is waiting, and wakes the recorder once. What is to be sent is taken by [`Self::outgoing`].
-    pub(super) fn end(&mut self) {
+    pub(in crate::worker::io) fn end(&mut self) {
         while let Some(event) = self.waiting.pop_front() {
             if let Err(TrySendError::Full(event)) = self.events.try_send(event) {
                 self.waiting.push_front(event);
@@ -256,7 +251,7 @@ impl Turn {
     }
 
     /// What goes to browsers; the caller sends and clears it.
-    pub(super) const fn outgoing(&mut self) -> &mut Vec<(SocketAddr, Vec<u8>)> {
+    pub(in crate::worker::io) const fn outgoing(&mut self) -> &mut Vec<(SocketAddr, Vec<u8>)> {
         &mut self.outgoing
     }
 
@@ -278,7 +273,7 @@ impl Turn {
     }
 
     /// Lets a session work, and does what it wants then. One that panics is abandoned; the others never notice.
-    pub(super) fn with_session(&mut self, call: CallId, now: Instant, work: impl FnOnce(&mut Session)) {
+    pub(in crate::worker::io) fn with_session(&mut self, call: CallId, now: Instant, work: impl FnOnce(&mut Session)) {
         let Some(mut slot) = self.sessions.get_mut(&call) else { return };
         if catch_unwind(AssertUnwindSafe(|| work(&mut slot.session))).is_err() {
             return self.abandon(call, now);
@@ -299,123 +294,11 @@ impl Turn {
             self.wheel.schedule((call, at), at);
         }
     }
-
-    fn perform(&mut self, call: CallId, output: Output, now: Instant) {
-        match output {
-            Output::ToPeer { to, bytes } => self.outgoing.push((to, bytes)),
-            Output::ToTrunk { leg, from_rtcp, to, bytes } => self.to_trunk(call, leg, from_rtcp, to, &bytes),
-            Output::Tap(frame) => self.record(call, frame, now),
-            Output::Event(event) => self.emit(event),
-            Output::PeerOpened { leg, ufrag } => {
-                self.demux.open(ufrag, (call, leg));
-                if let Some(slot) = self.sessions.get_mut(&call) {
-                    slot.peers.insert(leg, false);
-                }
-            }
-            Output::PeerClosed { leg } => {
-                self.demux.close((call, leg));
-                if let Some(slot) = self.sessions.get_mut(&call) {
-                    slot.peers.remove(&leg);
-                }
-            }
-            Output::BindTrunk { leg, address } => self.bind_trunk(call, leg, address, now),
-            Output::ReleaseTrunk { leg } => self.release_trunk(call, leg, now),
-            Output::Ended => self.forget(call, now),
-        }
-    }
-
-    fn to_trunk(&self, call: CallId, leg: LegId, from_rtcp: bool, to: SocketAddr, bytes: &[u8]) {
-        let name = self.sessions.get(&call).and_then(|slot| slot.trunks.get(&leg));
-        let Some(ports) = name.and_then(|name| self.trunks.get(name)) else { return };
-        let socket = if from_rtcp { &ports.pair.rtcp } else { &ports.pair.rtp };
-        if let Err(error) = socket.send_to(bytes, to) {
-            tracing::trace!(%error, "datagram to the trunk not sent");
-        }
-    }
-
-    fn record(&mut self, call: CallId, frame: TapFrame, now: Instant) {
-        let tap = frame.tap;
-        if self.tap.push(frame) {
-            return;
-        }
-        let Some(slot) = self.sessions.get_mut(&call) else { return };
-        if slot.overflow_at.is_none_or(|at| now.saturating_duration_since(at) >= OVERFLOW_INTERVAL) {
-            slot.overflow_at = Some(now);
-            self.emit(Event { call, leg: None, kind: EventKind::TapOverflow { tap } });
-        }
-    }
-
-    fn bind_trunk(&mut self, call: CallId, leg: LegId, address: IpAddr, now: Instant) {
-        let local = self.ports.bind(address, now).and_then(|pair| self.watch(call, leg, pair, now));
-        self.with_session(call, now, |session| session.handle(Input::TrunkBound { leg, local }, now));
-    }
-
-    /// Puts a pair under epoll; `None` (and the pair given back) where the kernel will not.
-    fn watch(&mut self, call: CallId, leg: LegId, pair: PortPair, now: Instant) -> Option<SocketAddr> {
-        let name = self.next_trunk;
-        self.next_trunk += 1;
-        let add = |socket, token| epoll::add(&self.queue, socket, epoll::EventData::new_u64(token), epoll::EventFlags::IN);
-        let watched = add(&pair.rtp, name * 2).and_then(|()| add(&pair.rtcp, name * 2 + 1));
-        let local = pair.rtp.local_addr().ok();
-        let slot = self.sessions.get_mut(&call);
-        match (watched, local, slot) {
-            (Ok(()), Some(local), Some(slot)) => {
-                slot.trunks.insert(leg, name);
-                self.trunks.insert(name, TrunkPorts { call, leg, pair });
-                Some(local)
-            }
-            (watched, ..) => {
-                tracing::error!(?watched, "a trunk port cannot be watched");
-                self.ports.release(pair, now);
-                None
-            }
-        }
-    }
-
-    fn release_trunk(&mut self, call: CallId, leg: LegId, now: Instant) {
-        let name = self.sessions.get_mut(&call).and_then(|slot| slot.trunks.remove(&leg));
-        if let Some(ports) = name.and_then(|name| self.trunks.remove(&name)) {
-            self.ports.release(ports.pair, now);
-        }
-    }
-
-    fn forget(&mut self, call: CallId, now: Instant) {
-        let Some(slot) = self.sessions.remove(&call) else { return };
-        for leg in slot.peers.keys() {
-            self.demux.close((call, *leg));
-        }
-        for name in slot.trunks.values() {
-            if let Some(ports) = self.trunks.remove(name) {
-                self.ports.release(ports.pair, now);
-            }
-        }
-    }
-
-    fn abandon(&mut self, call: CallId, now: Instant) {
-        tracing::error!(%call, "a session panicked and is abandoned");
-        let Some(slot) = self.sessions.get(&call) else { return };
-        let legs: Vec<LegId> = slot.peers.keys().chain(slot.trunks.keys()).copied().collect();
-        self.forget(call, now);
-        for leg in legs {
-            self.emit(Event { call, leg: Some(leg), kind: EventKind::LegFailed { reason: LegFailure::WorkerFull } });
-        }
-        self.emit(Event { call, leg: None, kind: EventKind::Closed });
-    }
-
-    /// In order, and without waiting. Statistics are the first to go when too many events wait.
-    fn emit(&mut self, event: Event) {
-        let late = self.waiting.len() >= WORKER_EVENTS / 2;
-        if (late && matches!(event.kind, EventKind::Stats(_))) || self.waiting.len() >= WORKER_EVENTS {
-            tracing::warn!(call = %event.call, "an event of the worker is lost: nobody takes them");
-            return;
-        }
-        self.waiting.push_back(event);
-    }
 }
 
 #[cfg(test)]
 impl Turn {
-    pub(super) fn deferred_handshakes(&self) -> usize {
+    pub(in crate::worker::io) fn deferred_handshakes(&self) -> usize {
         self.deferred.len()
     }
 }

@@ -3,14 +3,16 @@
 //! str0m's contract stands here and nowhere else: after `write_rtp` comes `handle_input(Timeout(now))`, and after every
 //! input the output is drained until it says when it wants to be woken.
 
+mod events;
+mod numbering;
+mod vocabulary;
+
 use std::collections::VecDeque;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::Duration;
 use std::time::Instant;
 
 use str0m::Candidate;
-use str0m::IceConnectionState;
 use str0m::Rtc;
 use str0m::change::SdpAnswer;
 use str0m::change::SdpOffer;
@@ -25,160 +27,30 @@ use str0m::media::Pt;
 use str0m::net::Protocol;
 use str0m::net::Receive;
 use str0m::rtp::Extension;
-use str0m::rtp::RtpPacket;
 use str0m::rtp::RtpWrite;
 use str0m::rtp::Ssrc;
 
-use super::BadDescription;
-use super::Certificate;
-use super::Negotiated;
-use super::PayloadKind;
-use super::PeerStats;
-use super::candidates;
-use super::negotiation;
-use super::stun;
-use super::stun::DatagramKind;
-use crate::limits::DATA_MESSAGE_BYTES_MAX;
+use numbering::Numbering;
+pub use vocabulary::Config;
+pub use vocabulary::Failure;
+pub use vocabulary::Input;
+pub use vocabulary::Output;
+pub use vocabulary::PeerTimer;
+pub use vocabulary::Rtp;
+pub use vocabulary::RtpOut;
+
 use crate::limits::PEER_SOURCES_MAX;
+use crate::webrtc::BadDescription;
+use crate::webrtc::Negotiated;
+use crate::webrtc::PayloadKind;
+use crate::webrtc::PeerStats;
+use crate::webrtc::candidates;
+use crate::webrtc::negotiation;
+use crate::webrtc::stun;
+use crate::webrtc::stun::DatagramKind;
 
 /// The data channel's label.
 const CHANNEL_LABEL: &str = "tandem";
-/// A jump of this many sequence numbers or more is a new source, not a loss (RFC 3550 A.1, `MAX_DROPOUT`).
-const SEQUENCE_GAP_MAX: u64 = 3_000;
-
-/// How a peer is made.
-#[derive(Debug, Clone)]
-pub struct Config {
-    /// The certificate that all peers share.
-    pub certificate: Certificate,
-    /// Our host candidates: addresses under which the browser port is reached. At least one.
-    pub candidates: Vec<SocketAddr>,
-    /// Answers connectivity checks and sends none (RFC 8445 2.5): nothing leaves for an address that has not proved itself.
-    pub ice_lite: bool,
-    /// From the browser's answer until ICE and DTLS are up.
-    pub setup_timeout: Duration,
-    /// Time between statistics; the browser's loss is known only then.
-    pub stats_interval: Duration,
-    /// Time between our RTCP reports; the browser's FEC follows them.
-    pub report_interval: Duration,
-}
-
-impl Config {
-    /// The usual times, for a certificate and our addresses.
-    pub const fn new(certificate: Certificate, candidates: Vec<SocketAddr>) -> Self {
-        Self {
-            certificate,
-            candidates,
-            ice_lite: true,
-            setup_timeout: Duration::from_secs(15),
-            stats_interval: Duration::from_secs(1),
-            report_interval: Duration::from_secs(1),
-        }
-    }
-}
-
-/// What happens to a peer from outside.
-#[derive(Debug, Clone, Copy)]
-pub enum Input<'a> {
-    /// A datagram that the shared port has found to be this peer's.
-    Datagram {
-        /// Whence it came.
-        source: SocketAddr,
-        /// Our candidate that it came to.
-        local: SocketAddr,
-        /// The bytes.
-        bytes: &'a [u8],
-    },
-    /// The browser's answer to our offer.
-    Answer(&'a str),
-    /// A trickled candidate, `candidate:…`.
-    Candidate(&'a str),
-    /// Text for the data channel; dropped while the channel is not open.
-    Text(&'a str),
-    /// We are done: says so to the browser.
-    Close,
-}
-
-/// What a peer wants done or known.
-#[derive(Debug)]
-pub enum Output {
-    /// A datagram to send.
-    Transmit {
-        /// From which of our candidates.
-        from: SocketAddr,
-        /// To where.
-        to: SocketAddr,
-        /// The bytes.
-        bytes: Vec<u8>,
-    },
-    /// ICE and DTLS are up, and these payload types were agreed.
-    Connected(Negotiated),
-    /// ICE lost the browser (it may come back), or found it again.
-    Reachable(bool),
-    /// The peer cannot be, and will do nothing more.
-    Failed(Failure),
-    /// Authenticated RTP.
-    Rtp(Rtp),
-    /// Text from the data channel.
-    Data(String),
-    /// New figures, every `stats_interval`.
-    Stats(PeerStats),
-}
-
-/// Why a peer failed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum Failure {
-    /// The answer cannot be used.
-    #[error("the browser's session description cannot be used")]
-    Description(#[source] BadDescription),
-    /// No path in time.
-    #[error("no network path was found in time")]
-    Ice,
-    /// A wrong certificate, or no handshake in time.
-    #[error("the DTLS handshake failed")]
-    Dtls,
-}
-
-/// An RTP packet of the browser, authenticated and decrypted.
-#[derive(Debug, Clone)]
-pub struct Rtp {
-    /// Its synchronisation source.
-    pub ssrc: u32,
-    /// Sequence number as sent.
-    pub sequence: u16,
-    /// Timestamp as sent, on the payload's clock.
-    pub timestamp: u32,
-    /// The marker bit.
-    pub marker: bool,
-    /// What it carries.
-    pub kind: PayloadKind,
-    /// The payload, without padding.
-    pub payload: Arc<[u8]>,
-}
-
-/// An RTP packet for the browser. The SSRC is the peer's own.
-#[derive(Debug, Clone, Copy)]
-pub struct RtpOut<'a> {
-    /// Payload type, one of [`Negotiated`].
-    pub payload_type: u8,
-    /// Extended sequence number; a gap of a few is a loss upstream, and shows to the browser as one.
-    pub sequence: u64,
-    /// Timestamp on the payload's clock.
-    pub timestamp: u32,
-    /// The marker bit.
-    pub marker: bool,
-    /// The payload.
-    pub payload: &'a [u8],
-}
-
-/// What a peer waits for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum PeerTimer {
-    /// The browser's path and handshake.
-    Setup,
-    /// Something inside str0m: ICE checks, DTLS retransmission, RTCP, SCTP.
-    Transport,
-}
 
 /// Where a peer is.
 #[derive(Debug)]
@@ -462,108 +334,6 @@ impl Peer {
         }
         self.drain(now);
     }
-
-    fn drain(&mut self, now: Instant) {
-        // A failed handshake leaves str0m dead, and a garbled datagram only reports itself: both come as an error.
-        loop {
-            match self.rtc.poll_output() {
-                Ok(str0m::Output::Timeout(at)) => {
-                    self.wake_at = at;
-                    break;
-                }
-                Ok(str0m::Output::Transmit(transmit)) => {
-                    let (from, to) = (transmit.source, transmit.destination);
-                    self.outputs.push_back(Output::Transmit { from, to, bytes: transmit.contents.into() });
-                }
-                Ok(str0m::Output::Event(event)) => self.take_event(event),
-                Err(error) => {
-                    tracing::debug!(%error, "peer output");
-                    self.wake_at = now + Duration::from_millis(10);
-                    break;
-                }
-            }
-        }
-        // The figures of one interval come as several events: told once, when all are in.
-        if std::mem::take(&mut self.stats_due) {
-            self.outputs.push_back(Output::Stats(self.stats));
-        }
-        if !self.rtc.is_alive() && !self.is_ended() {
-            if self.is_connected() {
-                self.set_reachable(false);
-                self.phase = Phase::Ended;
-            } else {
-                self.fail(Failure::Dtls);
-            }
-        }
-    }
-
-    #[expect(clippy::wildcard_enum_match_arm, reason = "foreign and non-exhaustive: what we do not name is nothing to us")]
-    fn take_event(&mut self, event: str0m::Event) {
-        match event {
-            str0m::Event::RtpPacket(packet) => self.take_rtp(packet),
-            str0m::Event::Connected => self.take_connected(),
-            str0m::Event::IceConnectionStateChange(state) => self.take_ice(state),
-            str0m::Event::ChannelOpen(id, label) if label == CHANNEL_LABEL => self.channel = Some(id),
-            str0m::Event::ChannelClose(id) if self.channel == Some(id) => self.channel = None,
-            str0m::Event::ChannelData(data) => self.take_data(data.id, data.data),
-            str0m::Event::Closed => self.set_reachable(false),
-            str0m::Event::MediaEgressStats(stats) => self.stats.take_egress(&stats),
-            str0m::Event::MediaIngressStats(stats) => self.stats.take_ingress(&stats),
-            str0m::Event::PeerStats(stats) => {
-                self.stats.take_transport(&stats);
-                self.stats_due = true;
-            }
-            _ => {}
-        }
-    }
-
-    fn take_rtp(&mut self, packet: RtpPacket) {
-        let header = &packet.header;
-        let Some(kind) = self.kind_of(header.payload_type) else { return };
-        self.outputs.push_back(Output::Rtp(Rtp {
-            ssrc: *header.ssrc,
-            sequence: header.sequence_number,
-            timestamp: header.timestamp,
-            marker: header.marker,
-            kind,
-            payload: packet.payload,
-        }));
-    }
-
-    fn take_connected(&mut self) {
-        if let Some(negotiated) = self.negotiated() {
-            self.phase = Phase::Connected;
-            self.reachable = true;
-            self.outputs.push_back(Output::Connected(negotiated));
-        }
-    }
-
-    fn take_ice(&mut self, state: IceConnectionState) {
-        let up = state.is_connected();
-        if let Phase::Connecting { ice_up, .. } = &mut self.phase {
-            *ice_up = up;
-        } else if up || state.is_disconnected() {
-            self.set_reachable(up);
-        }
-    }
-
-    fn set_reachable(&mut self, reachable: bool) {
-        if self.is_connected() && self.reachable != reachable {
-            self.reachable = reachable;
-            self.outputs.push_back(Output::Reachable(reachable));
-        }
-    }
-
-    fn take_data(&mut self, channel: ChannelId, bytes: Vec<u8>) {
-        if self.channel != Some(channel) || bytes.len() > DATA_MESSAGE_BYTES_MAX {
-            self.dropped += 1;
-            return;
-        }
-        match String::from_utf8(bytes) {
-            Ok(text) => self.outputs.push_back(Output::Data(text)),
-            Err(_) => self.dropped += 1,
-        }
-    }
 }
 
 fn malformed(error: &impl std::fmt::Display) -> BadDescription {
@@ -583,44 +353,4 @@ fn kind(params: &PayloadParams) -> Option<PayloadKind> {
         Codec::Tele => PayloadKind::TelephoneEvent8k,
         _ => return None,
     })
-}
-
-/// Numbers of what we send. The first lies below 65,536 (RFC 3711 3.3.1: roll-over counts begin at 0), and where the
-/// source's numbers jump, for it was replaced, ours go on.
-#[derive(Debug, Default)]
-struct Numbering {
-    last: Option<(u64, u64)>,
-}
-
-impl Numbering {
-    fn number(&mut self, source: u64) -> u64 {
-        let number = match self.last {
-            None => source & 0xFFFF,
-            Some((theirs, ours)) if source > theirs && source - theirs < SEQUENCE_GAP_MAX => ours + (source - theirs),
-            Some((_, ours)) => ours + 1,
-        };
-        self.last = Some((source, number));
-        number
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn sent_numbers_begin_below_the_first_roll_over_and_keep_gaps() {
-        let mut numbering = Numbering::default();
-        assert_eq!(numbering.number(70_000), 70_000 - 65_536);
-        assert_eq!(numbering.number(70_003), 70_003 - 65_536);
-    }
-
-    #[test]
-    fn a_replaced_source_goes_on_where_the_last_one_ended() {
-        let mut numbering = Numbering::default();
-        assert_eq!(numbering.number(65_535), 65_535);
-        assert_eq!(numbering.number(65_536), 65_536);
-        assert_eq!(numbering.number(12), 65_537);
-        assert_eq!(numbering.number(9_000_000), 65_538);
-    }
 }
