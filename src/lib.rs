@@ -33,3 +33,6 @@ pub mod worker;
 pub mod auth;
 pub mod recording;
 pub mod signaling;
+
+#[cfg(feature = "demo")]
+pub mod demo;

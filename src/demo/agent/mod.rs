@@ -1,0 +1,157 @@
+//! Headless agents: they log in as a browser does, answer the gateway's offers and carry real media.
+//!
+//! Their WebRTC stack is the crate `rtc`, which shares no code with the gateway's, so that nobody on the other side
+//! of a proof is ourselves.
+
+mod call;
+mod peer;
+mod signaling;
+mod sound;
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+use crate::clock::Clock;
+use crate::demo::ladder::Ladder;
+
+pub use call::Heard;
+pub use sound::{HEARD_RATE, Mode};
+
+/// Events and requests that wait for their reader.
+const MAILBOX: usize = 256;
+
+/// Who an agent is and what they do.
+#[derive(Debug, Clone)]
+pub struct AgentOptions {
+    /// The gateway's HTTP address.
+    pub gateway: SocketAddr,
+    /// Login name.
+    pub user: String,
+    /// Password.
+    pub password: String,
+    /// What they say.
+    pub mode: Mode,
+    /// How long it rings before they accept.
+    pub answer_after: Duration,
+    /// Where their signalling is noted.
+    pub ladder: Option<Ladder>,
+    /// The clock.
+    pub clock: Clock,
+}
+
+/// What an agent tells its owner.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AgentEvent {
+    /// Logged in and available.
+    Available,
+    /// The connection is gone; the agent tries again by itself.
+    Disconnected {
+        /// Why.
+        reason: String,
+    },
+    /// A call came in and rings.
+    Incoming {
+        /// The call.
+        call_id: String,
+        /// The caller.
+        from: String,
+    },
+    /// A call is answered: audio crosses.
+    Answered {
+        /// The call.
+        call_id: String,
+    },
+    /// A call is over.
+    Ended {
+        /// The call.
+        call_id: String,
+        /// The gateway's word for it.
+        reason: String,
+        /// What the agent heard.
+        heard: Heard,
+    },
+    /// The gateway refused a request.
+    Refused {
+        /// The method.
+        method: String,
+        /// The gateway's words.
+        error: String,
+    },
+}
+
+/// What an agent can be asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AgentRequest {
+    /// Place a call.
+    Dial {
+        /// The number.
+        to: String,
+    },
+    /// Send digits in a call.
+    Digits {
+        /// The call.
+        call_id: String,
+        /// Which.
+        digits: String,
+    },
+    /// End a call.
+    HangUp {
+        /// The call.
+        call_id: String,
+    },
+}
+
+/// A running agent; it ends when this is dropped.
+#[derive(Debug)]
+pub struct Agent {
+    events: mpsc::Receiver<AgentEvent>,
+    requests: mpsc::Sender<AgentRequest>,
+    task: JoinHandle<()>,
+}
+
+impl Agent {
+    /// Starts an agent. It connects, and connects again, until it is dropped.
+    pub fn start(options: AgentOptions) -> Self {
+        let (outbox, events) = mpsc::channel(MAILBOX);
+        let (requests, inbox) = mpsc::channel(MAILBOX);
+        let task = tokio::spawn(signaling::stay_connected(options, inbox, outbox));
+        Self { events, requests, task }
+    }
+
+    /// The next event. Events that nobody reads are lost beyond the first 256: an echo needs no reader.
+    pub async fn next_event(&mut self) -> Result<AgentEvent> {
+        self.events.recv().await.context("the agent ended")
+    }
+
+    /// Waits for the first event of which `pick` makes something, for at most `limit`.
+    pub async fn wait_for<T>(&mut self, what: &str, limit: Duration, mut pick: impl FnMut(&AgentEvent) -> Option<T>) -> Result<T> {
+        let mut last = None;
+        let waiting = async {
+            loop {
+                let event = self.next_event().await?;
+                let found = pick(&event);
+                last = Some(event);
+                if let Some(found) = found {
+                    break Ok(found);
+                }
+            }
+        };
+        let found = tokio::time::timeout(limit, waiting).await;
+        found.with_context(|| format!("the agent waited {limit:?} for: {what}; last event: {last:?}"))?
+    }
+
+    /// Asks the agent to do something.
+    pub async fn request(&self, request: AgentRequest) -> Result<()> {
+        self.requests.send(request).await.context("the agent ended")
+    }
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
