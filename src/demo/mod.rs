@@ -3,5 +3,6 @@
 pub mod agent;
 pub mod http;
 pub mod ladder;
+pub mod servers;
 pub mod tone;
 pub mod wav;

@@ -1,0 +1,3 @@
+//! The shells of recording: threads, files, the object store, the catalogue's trait.
+
+pub mod catalog;

@@ -1,0 +1,3 @@
+//! Integration tests against real servers, one binary: see the modules.
+
+mod servers;
