@@ -130,18 +130,19 @@ impl Agent {
     /// Waits for the first event of which `pick` makes something, for at most `limit`.
     pub async fn wait_for<T>(&mut self, what: &str, limit: Duration, mut pick: impl FnMut(&AgentEvent) -> Option<T>) -> Result<T> {
         let mut last = None;
-        let waiting = async {
-            loop {
-                let event = self.next_event().await?;
-                let found = pick(&event);
-                last = Some(event);
-                if let Some(found) = found {
-                    break Ok(found);
-                }
-            }
-        };
-        let found = tokio::time::timeout(limit, waiting).await;
+        let found = tokio::time::timeout(limit, self.find(&mut last, &mut pick)).await;
         found.with_context(|| format!("the agent waited {limit:?} for: {what}; last event: {last:?}"))?
+    }
+
+    async fn find<T>(&mut self, last: &mut Option<AgentEvent>, pick: &mut impl FnMut(&AgentEvent) -> Option<T>) -> Result<T> {
+        loop {
+            let event = self.next_event().await?;
+            let found = pick(&event);
+            *last = Some(event);
+            if let Some(found) = found {
+                return Ok(found);
+            }
+        }
     }
 
     /// Asks the agent to do something.
