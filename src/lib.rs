@@ -34,5 +34,8 @@ pub mod auth;
 pub mod recording;
 pub mod signaling;
 
+pub mod api;
+pub mod store;
+
 #[cfg(feature = "demo")]
 pub mod demo;

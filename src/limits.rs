@@ -69,3 +69,27 @@ pub const SIGNALING_PING_INTERVAL: Duration = Duration::from_secs(15);
 // --- login ---
 /// Bytes of a login request's body.
 pub const LOGIN_BODY_BYTES_MAX: usize = 4_096;
+/// Characters of a user name.
+pub const USER_NAME_CHARS_MAX: usize = 64;
+/// Bytes of a password: a directory takes no more, and a hash is not to be fed megabytes.
+pub const PASSWORD_BYTES_MAX: usize = 512;
+/// Users whose budget of binds is remembered at once; beyond it the least suspect is forgotten.
+pub const LOCKOUT_USERS_MAX: usize = 16_384;
+/// Ended sessions that are remembered by name; beyond it the oldest logins are refused altogether.
+pub const REVOCATIONS_MAX: usize = 16_384;
+/// Bytes of a session or signalling token.
+pub const TOKEN_BYTES_MAX: usize = 4_096;
+/// Groups of one person that are read from the directory.
+pub const LDAP_GROUPS_MAX: usize = 512;
+
+// --- HTTP ---
+/// A request's head and body must arrive, and its answer begin, within this time.
+pub const HTTP_REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+/// Bytes of a recording's audio that are read at a time.
+pub const HTTP_AUDIO_READ_BYTES: u64 = 65_536;
+
+// --- database ---
+/// Longest wait for one statement or a free connection.
+pub const DATABASE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Time between two looks at the database's health.
+pub const DATABASE_PROBE_INTERVAL: Duration = Duration::from_secs(2);
