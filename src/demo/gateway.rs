@@ -1,6 +1,5 @@
 //! The gateway under demonstration: this very program as a child process, so that no tone is made inside it.
 
-use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
@@ -17,22 +16,22 @@ const START_TIMEOUT: Duration = Duration::from_mins(1);
 /// A running `tandem serve`.
 #[derive(Debug)]
 pub struct GatewayProcess {
-    program: PathBuf,
     settings: Settings,
     child: Kept,
 }
 
 impl GatewayProcess {
-    /// Starts `program serve` with the settings' configuration file and returns once `/readyz` says 200.
-    pub async fn start(program: PathBuf, settings: Settings) -> Result<Self> {
+    /// Starts `tandem serve` with the settings' configuration file and returns once `/readyz` says 200.
+    pub async fn start(settings: Settings) -> Result<Self> {
         let config = settings.config_file().canonicalize()?;
         let root = std::env::current_dir()?;
-        let mut command = command(&program, &root, None);
+        let mut command = command(&settings.program, &root, None);
         command.arg("serve").arg("--config").arg(config);
         let child = Kept::start("tandem serve", command, &settings.gateway_log())?;
-        let mut gateway = Self { program, settings, child };
+        let mut gateway = Self { settings, child };
         let ready = tokio::time::timeout(START_TIMEOUT, gateway.wait_until_ready()).await;
-        ready.with_context(|| format!("the gateway is not ready after {START_TIMEOUT:?}\n{}", gateway.last_words()))??;
+        ready
+            .with_context(|| format!("the gateway is not ready after {START_TIMEOUT:?}\n{}", gateway.last_words()))??;
         Ok(gateway)
     }
 
@@ -71,7 +70,7 @@ impl GatewayProcess {
 
     /// Runs another verb of the same program on the same configuration, such as `recordings verify …`.
     pub fn verb(&self, arguments: &[&str]) -> Result<Output> {
-        let mut command = Command::new(&self.program);
+        let mut command = Command::new(&self.settings.program);
         command.args(arguments).arg("--config").arg(self.settings.config_file()).stdin(Stdio::null());
         command.output().context("cannot run the program again")
     }

@@ -48,7 +48,8 @@ pub fn origin(gateway: SocketAddr) -> String {
 /// Logs in as a browser does.
 pub async fn log_in(gateway: SocketAddr, user: &str, password: &str) -> Result<Login> {
     let body = json!({"username": user, "password": password}).to_string();
-    let response = request(gateway, "POST", "/api/v1/login", &[("content-type", "application/json")], body.as_bytes()).await?;
+    let response =
+        request(gateway, "POST", "/api/v1/login", &[("content-type", "application/json")], body.as_bytes()).await?;
     ensure!(response.status == 200, "{user} cannot log in: {} {}", response.status, response.text());
     let answer: Value = serde_json::from_slice(&response.body).context("the login's answer is not JSON")?;
     let token = answer.get("token").and_then(Value::as_str).context("the login's answer has no token")?.to_owned();
@@ -57,11 +58,18 @@ pub async fn log_in(gateway: SocketAddr, user: &str, password: &str) -> Result<L
 }
 
 /// One request and its response.
-pub async fn request(gateway: SocketAddr, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Result<Response> {
+pub async fn request(
+    gateway: SocketAddr,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: &[u8],
+) -> Result<Response> {
     let exchange = async {
         let mut stream = TcpStream::connect(gateway).await.with_context(|| format!("nobody listens on {gateway}"))?;
         let origin = origin(gateway);
-        let mut head = format!("{method} {path} HTTP/1.1\r\nhost: {gateway}\r\norigin: {origin}\r\nconnection: close\r\n");
+        let mut head =
+            format!("{method} {path} HTTP/1.1\r\nhost: {gateway}\r\norigin: {origin}\r\nconnection: close\r\n");
         for (name, value) in headers {
             write!(head, "{name}: {value}\r\n")?;
         }
@@ -77,11 +85,13 @@ pub async fn request(gateway: SocketAddr, method: &str, path: &str, headers: &[(
 
 impl Response {
     fn parse(bytes: &[u8]) -> Result<Self> {
-        let end = bytes.windows(4).position(|four| four == b"\r\n\r\n").context("a response without an end of its head")?;
+        let end =
+            bytes.windows(4).position(|four| four == b"\r\n\r\n").context("a response without an end of its head")?;
         let (head, body) = bytes.split_at(end + 4);
         let head = std::str::from_utf8(head)?;
         let mut lines = head.split("\r\n");
-        let status = lines.next().and_then(|line| line.split(' ').nth(1)).context("a response without a status")?.parse()?;
+        let status =
+            lines.next().and_then(|line| line.split(' ').nth(1)).context("a response without a status")?.parse()?;
         let headers = lines
             .filter_map(|line| line.split_once(':'))
             .map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned()))
@@ -127,14 +137,18 @@ mod tests {
 
     #[test]
     fn a_response_with_a_length_is_read() {
-        let response = Response::parse(b"HTTP/1.1 200 OK\r\nSet-Cookie: a=1; Secure\r\nContent-Length: 2\r\n\r\nhi").unwrap();
+        let response =
+            Response::parse(b"HTTP/1.1 200 OK\r\nSet-Cookie: a=1; Secure\r\nContent-Length: 2\r\n\r\nhi").unwrap();
         assert_eq!((response.status, response.text()), (200, "hi".to_owned()));
         assert_eq!(response.all("set-cookie").collect::<Vec<_>>(), ["a=1; Secure"]);
     }
 
     #[test]
     fn a_chunked_response_is_joined() {
-        let response = Response::parse(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nhi\r\n3;x=y\r\n ho\r\n0\r\n\r\n").unwrap();
+        let response = Response::parse(
+            b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nhi\r\n3;x=y\r\n ho\r\n0\r\n\r\n",
+        )
+        .unwrap();
         assert_eq!(response.text(), "hi ho");
         assert!(Response::parse(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n9\r\nhi\r\n").is_err());
     }

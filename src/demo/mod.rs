@@ -13,35 +13,37 @@ pub mod proof;
 pub mod servers;
 pub mod settings;
 mod show;
+pub mod sipp;
 pub mod tone;
+pub mod torture;
 mod voice;
 pub mod wav;
 
 use std::fs;
 use std::io::Write as _;
 use std::net::{TcpListener, UdpSocket};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::clock::Clock;
-use crate::demo::agent::{Agent, AgentEvent, AgentOptions, Mode};
+use crate::demo::agent::{Agent, AgentOptions, Mode};
 use crate::demo::gateway::GatewayProcess;
 use crate::demo::pbx::Pbx;
 use crate::demo::servers::{DEMO_PEOPLE, LdapServer, PostgresServer};
 use crate::demo::settings::{Settings, demo_config};
 
-/// How long an agent may take to log in.
-const LOGIN_TIMEOUT: Duration = Duration::from_secs(15);
-
 /// What `tandem demo` was asked for.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Options {
     /// End after the call instead of staying up.
     pub once: bool,
     /// Place no call: for tests and SIPp.
     pub no_call: bool,
+    /// Place no call but send this directory's torture messages, print the table and end.
+    pub torture: Option<PathBuf>,
     /// Addresses and directories.
     pub settings: Settings,
 }
@@ -51,8 +53,8 @@ pub struct Options {
 pub struct Stage {
     /// Bob, who answers after 1 s and echoes.
     pub bob: Agent,
-    /// The simulated PBX.
-    pub pbx: Pbx,
+    /// The simulated PBX, where the settings want one.
+    pub pbx: Option<Pbx>,
     /// The gateway.
     pub gateway: GatewayProcess,
     /// The directory.
@@ -79,6 +81,12 @@ pub async fn run(options: Options) -> Result<()> {
 
 async fn play(options: Options) -> Result<()> {
     let mut stage = Stage::set(options.settings, Clock::system()).await?;
+    if let Some(messages) = &options.torture {
+        let report = torture::run(stage.settings.sip, messages).await?;
+        say(&report.to_string())?;
+        stage.strike().await;
+        return report.verdict();
+    }
     if !options.no_call {
         show::call(&mut stage).await?;
     }
@@ -98,32 +106,25 @@ impl Stage {
         check_free(&settings)?;
         say("starting a private PostgreSQL and OpenLDAP")?;
         let place = |name| settings.directory.join(name);
-        let (for_database, for_ldap, for_pbx) = (place("postgres"), place("ldap"), place("pbx"));
+        let (for_database, for_ldap) = (place("postgres"), place("ldap"));
         let (database, ldap) = tokio::join!(PostgresServer::launch(&for_database), LdapServer::launch(&for_ldap));
         let (database, ldap) = (database?, ldap?);
         write_config(&settings, &demo_config(&settings, &database, &ldap))?;
         say("starting the gateway and the simulated PBX")?;
         let (ladder, log) = ladder::Ladder::new(clock);
-        let program = std::env::current_exe()?;
-        let (gateway, pbx) = tokio::join!(
-            GatewayProcess::start(program, settings.clone()),
-            Pbx::start(&for_pbx, settings.pbx, Some(ladder.clone()))
-        );
-        let (gateway, pbx) = (gateway?, pbx?);
-        let bob = AgentOptions {
-            gateway: settings.http,
-            user: "bob".to_owned(),
-            password: "bob-demo".to_owned(),
-            mode: Mode::Echo,
-            answer_after: Duration::from_secs(1),
-            ladder: None,
-            clock,
+        let gateway = GatewayProcess::start(settings.clone()).await?;
+        let pbx = match settings.simulated_pbx {
+            true => Some(Pbx::start(&settings.directory.join("pbx"), settings.pbx, Some(ladder.clone())).await?),
+            false => None,
         };
-        let mut bob = Agent::start(bob);
-        let available = |event: &AgentEvent| (*event == AgentEvent::Available).then_some(());
-        bob.wait_for("bob to be available", LOGIN_TIMEOUT, available).await?;
+        let bob = Agent::log_in(AgentOptions::of("bob", settings.http, Mode::Echo, clock)).await?;
         say("bob (1002) is logged in; he answers after 1 s and echoes")?;
         Ok(Self { bob, pbx, gateway, ldap, database, log, ladder, settings, clock })
+    }
+
+    /// The simulated PBX.
+    pub fn pbx(&mut self) -> Result<&mut Pbx> {
+        self.pbx.as_mut().context("this stage has no simulated PBX")
     }
 
     /// Stays until the gateway ends by itself.
@@ -138,7 +139,9 @@ impl Stage {
     /// Ends everything in good order.
     pub async fn strike(mut self) {
         drop(self.bob);
-        self.pbx.stop().await;
+        if let Some(pbx) = self.pbx {
+            pbx.stop().await;
+        }
         self.gateway.stop();
         self.ldap.stop();
         self.database.stop();
@@ -147,12 +150,19 @@ impl Stage {
 
 /// A taken port is said by name before anything starts, not found in a log afterwards.
 fn check_free(settings: &Settings) -> Result<()> {
-    let tcp = [("[sip] tcp", settings.sip), ("[http] listen", settings.http), ("[http] tls_listen", settings.https), ("the PBX", settings.pbx)];
+    let tcp = [
+        ("[sip] tcp", settings.sip),
+        ("[http] listen", settings.http),
+        ("[http] tls_listen", settings.https),
+        ("the PBX", settings.pbx),
+    ];
     for (whose, address) in tcp {
-        TcpListener::bind(address).with_context(|| format!("TCP {address} is taken ({whose}): end what listens there"))?;
+        TcpListener::bind(address)
+            .with_context(|| format!("TCP {address} is taken ({whose}): end what listens there"))?;
     }
     for (whose, address) in [("[sip] udp", settings.sip), ("the PBX", settings.pbx)] {
-        UdpSocket::bind(address).with_context(|| format!("UDP {address} is taken ({whose}): end what listens there"))?;
+        UdpSocket::bind(address)
+            .with_context(|| format!("UDP {address} is taken ({whose}): end what listens there"))?;
     }
     Ok(())
 }
@@ -172,7 +182,15 @@ fn welcome(settings: &Settings) -> String {
     let Settings { http, https, sip, pbx, .. } = settings;
     let people: Vec<String> = DEMO_PEOPLE
         .iter()
-        .map(|person| format!("  {:<6} {:<11} {}  {}", person.user, format!("{}-demo", person.user), person.extension, person.group))
+        .map(|person| {
+            format!(
+                "  {:<6} {:<11} {}  {}",
+                person.user,
+                format!("{}-demo", person.user),
+                person.extension,
+                person.group
+            )
+        })
         .collect();
     format!(
         "\nThe demo is up. End it with Ctrl-C.\n\n  phone page   http://{http}/phone   (https://{https}/phone)\n  \

@@ -56,11 +56,16 @@ impl Pbx {
         command.args(["-oL", "baresip", "-4", "-s", "-f"]).arg(&directory);
         let log = fs::File::create(directory.join("baresip.err"))?;
         command.env("HOME", &directory).stdout(Stdio::piped()).stderr(log);
-        let mut child = tokio::process::Command::from(command).kill_on_drop(true).spawn().context("cannot run baresip (Debian package baresip-core)")?;
+        let mut child = tokio::process::Command::from(command)
+            .kill_on_drop(true)
+            .spawn()
+            .context("cannot run baresip (Debian package baresip-core)")?;
         let output = child.stdout.take().context("baresip has no output")?;
-        let trace = tokio::spawn(follow(output, directory.join("baresip.log"), SipTrace::new(address.to_string()), ladder));
+        let trace =
+            tokio::spawn(follow(output, directory.join("baresip.log"), SipTrace::new(address.to_string()), ladder));
         let stream = tokio::time::timeout(PATIENCE, connect(control, &mut child));
-        let stream = stream.await.with_context(|| format!("baresip does not answer; see {}", directory.display()))??;
+        let stream =
+            stream.await.with_context(|| format!("baresip does not answer; see {}", directory.display()))??;
         let mut pbx = Self { directory, address, control: BufReader::new(stream), child, trace };
         pbx.check_address(address).await?;
         Ok(pbx)
@@ -70,7 +75,10 @@ impl Pbx {
     async fn check_address(&mut self, address: SocketAddr) -> Result<()> {
         self.command("uafind", &format!("sip:pbx@{address}")).await?;
         let log = fs::read_to_string(self.directory.join("baresip.log")).unwrap_or_default();
-        ensure!(!log.contains("Address already in use"), "the PBX's address {address} is taken: end what listens there");
+        ensure!(
+            !log.contains("Address already in use"),
+            "the PBX's address {address} is taken: end what listens there"
+        );
         Ok(())
     }
 
@@ -254,7 +262,21 @@ mod tests {
         let mut pbx = Pbx::start(directory.path(), "127.0.0.1:5971".parse().unwrap(), None).await.unwrap();
         let scenario = Path::new(env!("CARGO_MANIFEST_DIR")).join("sip-tests/selftest/uas_reflects.xml");
         let sipp = tokio::process::Command::new("sipp")
-            .args(["-i", "127.0.0.12", "-p", "5972", "-mi", "127.0.0.12", "-mp", "31000", "-rtp_echo", "-m", "1", "-nostdin", "-sf"])
+            .args([
+                "-i",
+                "127.0.0.12",
+                "-p",
+                "5972",
+                "-mi",
+                "127.0.0.12",
+                "-mp",
+                "31000",
+                "-rtp_echo",
+                "-m",
+                "1",
+                "-nostdin",
+                "-sf",
+            ])
             .arg(scenario)
             .stdout(Stdio::null())
             .kill_on_drop(true)

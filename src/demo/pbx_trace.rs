@@ -20,7 +20,8 @@ impl SipTrace {
 
     /// The next line; at a message's `CSeq`, who sent it to whom and what it says.
     pub(super) fn line(&mut self, line: &str) -> Option<(Party, Party, String)> {
-        let line = line.trim_start_matches(|c: char| c == '\u{1b}' || c == '[' || c.is_ascii_digit() || c == ';' || c == 'm');
+        let line =
+            line.trim_start_matches(|c: char| c == '\u{1b}' || c == '[' || c.is_ascii_digit() || c == ';' || c == 'm');
         if let Some(from) = sender(line) {
             self.sent = Some(from == self.address);
             self.start_line = None;

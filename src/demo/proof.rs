@@ -61,7 +61,9 @@ pub async fn find_in_postgresql(url: &str, call_id: &str) -> Result<(String, Str
         }
     };
     let found = tokio::time::timeout(PATIENCE, looking).await;
-    found.with_context(|| format!("no stored recording of call {call_id} in PostgreSQL after {PATIENCE:?}; state: {last}"))?
+    found.with_context(|| {
+        format!("no stored recording of call {call_id} in PostgreSQL after {PATIENCE:?}; state: {last}")
+    })?
 }
 
 /// Fetches a recording's audio as an officer, who must also find it in the list.

@@ -16,18 +16,27 @@ pub struct Settings {
     pub http: SocketAddr,
     /// The same over TLS.
     pub https: SocketAddr,
-    /// The simulated PBX.
+    /// The PBX: the trunk's only target.
     pub pbx: SocketAddr,
-}
-
-impl Default for Settings {
-    fn default() -> Self {
-        let at = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-        Self { directory: PathBuf::from("var/demo"), sip: at(5060), http: at(8080), https: at(8443), pbx: at(5070) }
-    }
+    /// Run the simulated PBX there; without, a test's SIPp takes its place.
+    pub simulated_pbx: bool,
+    /// The program whose `serve` is the gateway.
+    pub program: PathBuf,
 }
 
 impl Settings {
+    /// The demo's own: below `var/demo`, on 127.0.0.1, with the ports that its page names; the gateway is `program`.
+    pub fn demo(program: PathBuf) -> Self {
+        Self::at(Ipv4Addr::LOCALHOST, PathBuf::from("var/demo"), program)
+    }
+
+    /// The same on another address of the loopback network and below another directory, for tests side by side.
+    pub fn at(address: Ipv4Addr, directory: PathBuf, program: PathBuf) -> Self {
+        let at = |port| SocketAddr::from((address, port));
+        let (sip, http, https, pbx) = (at(5060), at(8080), at(8443), at(5070));
+        Self { directory, sip, http, https, pbx, simulated_pbx: true, program }
+    }
+
     /// The gateway's configuration file.
     pub fn config_file(&self) -> PathBuf {
         self.directory.join("tandem.toml")
@@ -55,13 +64,13 @@ fn path(path: &Path) -> String {
 
 /// The text of `var/demo/tandem.toml`.
 pub fn demo_config(settings: &Settings, database: &PostgresServer, directory: &LdapServer) -> String {
-    let Settings { sip, http, https, pbx, directory: root } = settings;
+    let Settings { sip, http, https, pbx, directory: root, .. } = settings;
     format!(
         "# Written by `tandem demo`, anew at each start.\n\
          [node]\nname = \"demo\"\nstate_dir = {state}\n\n\
          [sip]\nudp = [\"{sip}\"]\ntcp = [\"{sip}\"]\n\n\
          [[trunk]]\nname = \"pbx\"\ntargets = [\"sip:{pbx};transport=udp\"]\nnetworks = [\"127.0.0.0/8\"]\ncodecs = [\"PCMU\", \"PCMA\"]\n\n\
-         [media]\nbind = \"127.0.0.1\"\nrtp_ports = \"20000-24999\"\n\n\
+         [media]\nbind = \"{ip}\"\nrtp_ports = \"20000-24999\"\n\n\
          [http]\nlisten = \"{http}\"\ntls_listen = \"{https}\"\norigins = [\"http://{http}\", \"http://localhost:{port}\", \"https://{https}\"]\n\n\
          [ldap]\nurls = [{ldap}]\nstart_tls = true\nca_file = {ca}\nbind_dn = {bind_dn}\nbind_password = {bind_password}\n\
          people_dn = {people}\ngroups_dn = {groups}\n\n\
@@ -69,6 +78,7 @@ pub fn demo_config(settings: &Settings, database: &PostgresServer, directory: &L
          [recording]\npolicy = \"required\"\nspool_dir = {spool}\nstore_dir = {vault}\n\n\
          [vault]\nkeys_dir = {keys}\n",
         state = path(&root.join("state")),
+        ip = sip.ip(),
         port = http.port(),
         ldap = quoted(&directory.url()),
         ca = path(&directory.ca_file()),

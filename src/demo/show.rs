@@ -8,7 +8,7 @@ use crate::demo::agent::{Agent, AgentEvent, AgentOptions, HEARD_RATE, Heard, Mod
 use crate::demo::pbx::TONE_HZ;
 use crate::demo::proof::{self, Tones};
 use crate::demo::tone::ToneFigure;
-use crate::demo::{LOGIN_TIMEOUT, Stage, http, ladder, say};
+use crate::demo::{Stage, http, ladder, say};
 
 /// The agent's tone, in hertz. It differs from the PBX's, so that a reflection cannot pass.
 const AGENT_HZ: f64 = 440.0;
@@ -21,8 +21,10 @@ const STEP: Duration = Duration::from_secs(15);
 
 /// Places the call, proves it, and prints the ladder and the figures.
 pub(super) async fn call(stage: &mut Stage) -> Result<()> {
-    let mut alice = log_alice_in(stage).await?;
-    stage.pbx.forget()?;
+    let tone = Mode::Tone { hz: AGENT_HZ };
+    let options = AgentOptions::of("alice", stage.settings.http, tone, stage.clock);
+    let mut alice = Agent::log_in(AgentOptions { ladder: Some(stage.ladder.clone()), ..options }).await?;
+    stage.pbx()?.forget()?;
     stage.log.drain();
     say("\nthe PBX rings alice (1001)\n")?;
     let outcome = talk(stage, &mut alice).await;
@@ -33,45 +35,34 @@ pub(super) async fn call(stage: &mut Stage) -> Result<()> {
     prove_recording(stage, &call_id).await.with_context(|| stage.gateway.last_words())
 }
 
-async fn log_alice_in(stage: &Stage) -> Result<Agent> {
-    let mut alice = Agent::start(AgentOptions {
-        gateway: stage.settings.http,
-        user: "alice".to_owned(),
-        password: "alice-demo".to_owned(),
-        mode: Mode::Tone { hz: AGENT_HZ },
-        answer_after: Duration::from_secs(1),
-        ladder: Some(stage.ladder.clone()),
-        clock: stage.clock,
-    });
-    let available = |event: &AgentEvent| (*event == AgentEvent::Available).then_some(());
-    alice.wait_for("alice to be available", LOGIN_TIMEOUT, available).await?;
-    Ok(alice)
-}
-
 /// The call itself: its identifier and what alice heard.
 async fn talk(stage: &mut Stage, alice: &mut Agent) -> Result<(String, Heard)> {
-    stage.pbx.ring(&format!("sip:1001@{}", stage.settings.sip)).await?;
-    stage.pbx.wait_for("CALL_ESTABLISHED", STEP).await?;
-    let answered = |event: &AgentEvent| match event {
-        AgentEvent::Answered { call_id } => Some(call_id.clone()),
-        _ => None,
+    let target = format!("sip:1001@{}", stage.settings.sip);
+    stage.pbx()?.ring(&target).await?;
+    stage.pbx()?.wait_for("CALL_ESTABLISHED", STEP).await?;
+    let incoming = |event: &AgentEvent| {
+        if let AgentEvent::Incoming { call_id, .. } = event { Some(call_id.clone()) } else { None }
     };
-    let call_id = alice.wait_for("call.answered", STEP, answered).await?;
+    let call_id = alice.wait_for("call.incoming", STEP, incoming).await?;
     tokio::time::sleep(TALK).await;
-    stage.pbx.hang_up().await?;
-    let ended = |event: &AgentEvent| match event {
-        AgentEvent::Ended { call_id: ended, heard, .. } if *ended == call_id => Some(heard.clone()),
-        _ => None,
+    stage.pbx()?.hang_up().await?;
+    let ended = |event: &AgentEvent| {
+        if let AgentEvent::Ended { call_id: ended, heard, .. } = event
+            && *ended == call_id
+        {
+            return Some(heard.clone());
+        }
+        None
     };
     let heard = alice.wait_for("call.ended", STEP, ended).await?;
     Ok((call_id, heard))
 }
 
 /// What each end heard of the other.
-fn prove_audio(stage: &Stage, heard: &Heard) -> Result<()> {
+fn prove_audio(stage: &mut Stage, heard: &Heard) -> Result<()> {
     let at_alice = ToneFigure::of(&heard.samples, HEARD_RATE, TONE_HZ);
     let own_at_alice = ToneFigure::of(&heard.samples, HEARD_RATE, AGENT_HZ);
-    let calls = stage.pbx.heard()?;
+    let calls = stage.pbx()?.heard()?;
     let wav = calls.first().context("the PBX recorded nothing")?;
     let at_pbx = ToneFigure::of(&wav.channel(0), wav.rate, AGENT_HZ);
     let own_at_pbx = ToneFigure::of(&wav.channel(0), wav.rate, TONE_HZ);
@@ -94,7 +85,11 @@ async fn prove_recording(stage: &Stage, call_id: &str) -> Result<()> {
     let vault = stage.settings.vault();
     let verified = stage.gateway.verb(&["recordings", "verify", &vault.to_string_lossy()])?;
     let said = String::from_utf8_lossy(&verified.stdout);
-    ensure!(verified.status.success(), "the store does not verify: {said}{}", String::from_utf8_lossy(&verified.stderr));
+    ensure!(
+        verified.status.success(),
+        "the store does not verify: {said}{}",
+        String::from_utf8_lossy(&verified.stderr)
+    );
     say(&format!(
         "\nrecording {}\n  in PostgreSQL   {}\n  decrypted       {:.1} s through /api/v1/recordings, as carol; refused to alice\n  \
          channel 0       {}\n  channel 1       {}\n  verified        {}\n",

@@ -1,6 +1,11 @@
 //! A voice for extension 601: vowels sung by formants, so that the demo needs no recording of anybody.
 
-#![expect(clippy::cast_possible_truncation, clippy::cast_precision_loss, clippy::cast_sign_loss, reason = "sample arithmetic")]
+#![expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_precision_loss,
+    clippy::cast_sign_loss,
+    reason = "sample arithmetic"
+)]
 
 use std::f64::consts::{PI, TAU};
 

@@ -54,15 +54,36 @@ pub struct Heard {
 
 impl Media {
     /// Answers the gateway's offer from a socket of its own on the loopback interface.
-    pub(super) async fn answer(offer: &str, mode: Mode, clock: Clock, ladder: Option<Ladder>) -> Result<(Self, String)> {
+    pub(super) async fn answer(
+        offer: &str,
+        mode: Mode,
+        clock: Clock,
+        ladder: Option<Ladder>,
+    ) -> Result<(Self, String)> {
         let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.context("no UDP socket for the agent's media")?;
         let (peer, answer) = AgentPeer::answer(offer, socket.local_addr()?, rand::random(), clock.now())?;
         Ok((Self::new(socket, peer, mode, clock, ladder)?, answer))
     }
 
-    pub(super) fn new(socket: UdpSocket, peer: AgentPeer, mode: Mode, clock: Clock, ladder: Option<Ladder>) -> Result<Self> {
+    pub(super) fn new(
+        socket: UdpSocket,
+        peer: AgentPeer,
+        mode: Mode,
+        clock: Clock,
+        ladder: Option<Ladder>,
+    ) -> Result<Self> {
         let sound = Sound::new(mode, rand::random())?;
-        Ok(Self { clock, socket, peer, sound, speaking: false, connected: false, next_frame: None, packets_heard: 0, ladder })
+        Ok(Self {
+            clock,
+            socket,
+            peer,
+            sound,
+            speaking: false,
+            connected: false,
+            next_frame: None,
+            packets_heard: 0,
+            ladder,
+        })
     }
 
     /// Runs until told to end, or until the peer gives up.

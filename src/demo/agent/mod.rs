@@ -17,12 +17,15 @@ use tokio::task::JoinHandle;
 
 use crate::clock::Clock;
 use crate::demo::ladder::Ladder;
+use crate::signaling::AgentState;
 
 pub use call::Heard;
 pub use sound::{HEARD_RATE, Mode};
 
 /// Events and requests that wait for their reader.
 const MAILBOX: usize = 256;
+/// How long an agent may take to log in.
+const LOGIN_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// Who an agent is and what they do.
 #[derive(Debug, Clone)]
@@ -35,8 +38,10 @@ pub struct AgentOptions {
     pub password: String,
     /// What they say.
     pub mode: Mode,
-    /// How long it rings before they accept.
-    pub answer_after: Duration,
+    /// How long it rings before they accept; None: they let it ring.
+    pub answer_after: Option<Duration>,
+    /// What they say of their readiness.
+    pub state: AgentState,
     /// Where their signalling is noted.
     pub ladder: Option<Ladder>,
     /// The clock.
@@ -46,8 +51,8 @@ pub struct AgentOptions {
 /// What an agent tells its owner.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AgentEvent {
-    /// Logged in and available.
-    Available,
+    /// Logged in, and the gateway knows their state.
+    LoggedIn,
     /// The connection is gone; the agent tries again by itself.
     Disconnected {
         /// Why.
@@ -113,7 +118,32 @@ pub struct Agent {
     task: JoinHandle<()>,
 }
 
+impl AgentOptions {
+    /// An agent of the demo's directory, who is available, answers after 1 s and does as `mode` says.
+    pub fn of(user: &str, gateway: SocketAddr, mode: Mode, clock: Clock) -> Self {
+        Self {
+            gateway,
+            user: user.to_owned(),
+            password: format!("{user}-demo"),
+            mode,
+            answer_after: Some(Duration::from_secs(1)),
+            state: AgentState::Available,
+            ladder: None,
+            clock,
+        }
+    }
+}
+
 impl Agent {
+    /// Starts an agent and waits until they are logged in.
+    pub async fn log_in(options: AgentOptions) -> Result<Self> {
+        let what = format!("{} to be logged in", options.user);
+        let mut agent = Self::start(options);
+        let logged_in = |event: &AgentEvent| (*event == AgentEvent::LoggedIn).then_some(());
+        agent.wait_for(&what, LOGIN_TIMEOUT, logged_in).await?;
+        Ok(agent)
+    }
+
     /// Starts an agent. It connects, and connects again, until it is dropped.
     pub fn start(options: AgentOptions) -> Self {
         let (outbox, events) = mpsc::channel(MAILBOX);
@@ -128,13 +158,22 @@ impl Agent {
     }
 
     /// Waits for the first event of which `pick` makes something, for at most `limit`.
-    pub async fn wait_for<T>(&mut self, what: &str, limit: Duration, mut pick: impl FnMut(&AgentEvent) -> Option<T>) -> Result<T> {
+    pub async fn wait_for<T>(
+        &mut self,
+        what: &str,
+        limit: Duration,
+        mut pick: impl FnMut(&AgentEvent) -> Option<T>,
+    ) -> Result<T> {
         let mut last = None;
         let found = tokio::time::timeout(limit, self.find(&mut last, &mut pick)).await;
         found.with_context(|| format!("the agent waited {limit:?} for: {what}; last event: {last:?}"))?
     }
 
-    async fn find<T>(&mut self, last: &mut Option<AgentEvent>, pick: &mut impl FnMut(&AgentEvent) -> Option<T>) -> Result<T> {
+    async fn find<T>(
+        &mut self,
+        last: &mut Option<AgentEvent>,
+        pick: &mut impl FnMut(&AgentEvent) -> Option<T>,
+    ) -> Result<T> {
         loop {
             let event = self.next_event().await?;
             let found = pick(&event);

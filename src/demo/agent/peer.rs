@@ -17,7 +17,8 @@ use rtc::peer_connection::transport::{CandidateConfig, CandidateHostConfig, RTCI
 use rtc::peer_connection::{RTCPeerConnection, RTCPeerConnectionBuilder};
 use rtc::rtp_transceiver::RTCRtpSenderId;
 use rtc::rtp_transceiver::rtp_sender::{
-    RTCRtpCodec, RTCRtpCodecParameters, RTCRtpCodingParameters, RTCRtpEncodingParameters, RTCRtpHeaderExtensionCapability, RtpCodecKind,
+    RTCRtpCodec, RTCRtpCodecParameters, RTCRtpCodingParameters, RTCRtpEncodingParameters,
+    RTCRtpHeaderExtensionCapability, RtpCodecKind,
 };
 use rtc::sansio::Protocol as _;
 use rtc::shared::{TaggedBytesMut, TransportContext, TransportProtocol};
@@ -71,8 +72,15 @@ impl AgentPeer {
             .with_media_engine(engine)
             .build(now)?;
         let coding = RTCRtpCodingParameters { ssrc: Some(ssrc), ..Default::default() };
-        let encoding = RTCRtpEncodingParameters { rtp_coding_parameters: coding, active: true, codec: opus, ..Default::default() };
-        let track = MediaStreamTrack::new("agent".into(), "microphone".into(), "microphone".into(), RtpCodecKind::Audio, vec![encoding]);
+        let encoding =
+            RTCRtpEncodingParameters { rtp_coding_parameters: coding, active: true, codec: opus, ..Default::default() };
+        let track = MediaStreamTrack::new(
+            "agent".into(),
+            "microphone".into(),
+            "microphone".into(),
+            RtpCodecKind::Audio,
+            vec![encoding],
+        );
         let sender = connection.add_track(track)?;
         Ok(Self { connection, sender, local, ssrc, sequence_number: 1 })
     }
@@ -109,8 +117,12 @@ impl AgentPeer {
 
     /// A datagram came in. One that makes no sense to the peer is dropped, as a browser would.
     pub(super) fn handle_datagram(&mut self, from: SocketAddr, datagram: &[u8], now: Instant) {
-        let transport =
-            TransportContext { local_addr: self.local, peer_addr: from, transport_protocol: TransportProtocol::UDP, ecn: None };
+        let transport = TransportContext {
+            local_addr: self.local,
+            peer_addr: from,
+            transport_protocol: TransportProtocol::UDP,
+            ecn: None,
+        };
         let tagged = TaggedBytesMut { now, transport, message: BytesMut::from(datagram) };
         if let Err(error) = self.connection.handle_read(tagged) {
             tracing::debug!(%error, "agent's peer refused a datagram");
@@ -146,7 +158,11 @@ impl AgentPeer {
         while let Some(tagged) = self.connection.poll_read() {
             if let RTCMessage::RtpPacket(_, packet) = tagged.message {
                 let header = packet.header;
-                return Some(PeerEvent::Audio { payload: packet.payload, timestamp: header.timestamp, marker: header.marker });
+                return Some(PeerEvent::Audio {
+                    payload: packet.payload,
+                    timestamp: header.timestamp,
+                    marker: header.marker,
+                });
             }
         }
         None

@@ -27,7 +27,11 @@ const RETRY: Duration = Duration::from_millis(500);
 const ORDERS: usize = 8;
 
 /// Connects, serves, and begins again when the connection is lost.
-pub(super) async fn stay_connected(options: AgentOptions, mut requests: mpsc::Receiver<AgentRequest>, events: mpsc::Sender<AgentEvent>) {
+pub(super) async fn stay_connected(
+    options: AgentOptions,
+    mut requests: mpsc::Receiver<AgentRequest>,
+    events: mpsc::Sender<AgentEvent>,
+) {
     let mut pause = tokio::time::interval(RETRY);
     pause.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -92,7 +96,7 @@ impl<'a> Session<'a> {
             answering: JoinSet::new(),
         };
         session.ask("session.open", json!({"token": login.token, "client": "tandem-headless/1"})).await?;
-        session.ask("agent.set_state", json!({"state": "available"})).await?;
+        session.ask("agent.set_state", json!({"state": options.state})).await?;
         Ok(session)
     }
 
@@ -126,7 +130,9 @@ impl<'a> Session<'a> {
     async fn serve_owner(&mut self, request: AgentRequest) -> Result<()> {
         match request {
             AgentRequest::Dial { to } => self.ask("call.dial", json!({"call_id": Uuid::now_v7(), "to": to})).await,
-            AgentRequest::Digits { call_id, digits } => self.ask("call.dtmf", json!({"call_id": call_id, "digits": digits})).await,
+            AgentRequest::Digits { call_id, digits } => {
+                self.ask("call.dtmf", json!({"call_id": call_id, "digits": digits})).await
+            }
             AgentRequest::HangUp { call_id } => self.ask("call.hangup", json!({"call_id": call_id})).await,
         }
     }
@@ -147,11 +153,7 @@ impl<'a> Session<'a> {
                 tell(self.events, AgentEvent::Incoming { call_id: call_id.clone(), from: field("from") });
                 self.ask("call.alerting", json!({"call_id": call_id})).await?;
                 self.connect(&call_id, &field("sdp")).await?;
-                let (answer_after, ringing) = (self.options.answer_after, call_id);
-                self.answering.spawn(async move {
-                    tokio::time::sleep(answer_after).await;
-                    ringing
-                });
+                self.answer_later(call_id);
                 Ok(())
             }
             "call.offer" => {
@@ -171,10 +173,18 @@ impl<'a> Session<'a> {
         }
     }
 
+    fn answer_later(&mut self, call_id: String) {
+        let Some(answer_after) = self.options.answer_after else { return };
+        self.answering.spawn(async move {
+            tokio::time::sleep(answer_after).await;
+            call_id
+        });
+    }
+
     fn take_answer(&self, method: &'static str, message: &Value) -> Result<()> {
         let Some(error) = message.get("error") else {
             if method == "agent.set_state" {
-                tell(self.events, AgentEvent::Available);
+                tell(self.events, AgentEvent::LoggedIn);
             }
             return Ok(());
         };
@@ -224,7 +234,9 @@ impl<'a> Session<'a> {
         self.order(call_id, Order::End);
         match self.calls.get_mut(call_id) {
             Some(call) => call.ended = Some(reason),
-            None => tell(self.events, AgentEvent::Ended { call_id: call_id.to_owned(), reason, heard: Heard::default() }),
+            None => {
+                tell(self.events, AgentEvent::Ended { call_id: call_id.to_owned(), reason, heard: Heard::default() });
+            }
         }
     }
 
