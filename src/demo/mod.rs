@@ -63,8 +63,9 @@ pub struct Stage {
     pub database: PostgresServer,
     /// Where the PBX's messages are noted.
     pub log: ladder::LadderLog,
+    /// Where things listen.
+    pub settings: Settings,
     ladder: ladder::Ladder,
-    settings: Settings,
     clock: Clock,
 }
 

@@ -66,6 +66,14 @@ pub async fn find_in_postgresql(url: &str, call_id: &str) -> Result<(String, Str
     })?
 }
 
+/// How many recordings PostgreSQL has as stored, and their identifiers.
+pub async fn stored_in_postgresql(url: &str) -> Result<Vec<String>> {
+    let mut connection = PgConnection::connect(url).await.context("no connection to PostgreSQL")?;
+    let query = "SELECT recording_id::text AS id FROM recording WHERE state = 'stored' ORDER BY recording_id";
+    let rows = sqlx::query(query).fetch_all(&mut connection).await?;
+    Ok(rows.iter().map(|row| row.try_get("id")).collect::<Result<_, _>>()?)
+}
+
 /// Fetches a recording's audio as an officer, who must also find it in the list.
 pub async fn decrypt(gateway: SocketAddr, officer: &Login, recording_id: &str) -> Result<Wav> {
     let headers = [("cookie", officer.cookie.as_str())];
@@ -73,6 +81,12 @@ pub async fn decrypt(gateway: SocketAddr, officer: &Login, recording_id: &str) -
     ensure!(list.status == 200, "the list of recordings: {} {}", list.status, list.text());
     let list: Value = serde_json::from_slice(&list.body)?;
     ensure!(list.to_string().contains(recording_id), "recording {recording_id} is not in the officer's list");
+    audio(gateway, officer, recording_id).await
+}
+
+/// Fetches a recording's audio.
+pub async fn audio(gateway: SocketAddr, officer: &Login, recording_id: &str) -> Result<Wav> {
+    let headers = [("cookie", officer.cookie.as_str())];
     let path = format!("/api/v1/recordings/{recording_id}/audio");
     let audio = http::request(gateway, "GET", &path, &headers, b"").await?;
     ensure!(audio.status == 200, "the recording's audio: {} {}", audio.status, audio.text());

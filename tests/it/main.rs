@@ -1,3 +1,4 @@
 //! Integration tests against real servers, one binary: see the modules.
 
+mod calls;
 mod servers;

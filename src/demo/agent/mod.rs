@@ -65,6 +65,11 @@ pub enum AgentEvent {
         /// The caller.
         from: String,
     },
+    /// A dialled call rings at the far side.
+    Ringing {
+        /// The call.
+        call_id: String,
+    },
     /// A call is answered: audio crosses.
     Answered {
         /// The call.
@@ -93,6 +98,8 @@ pub enum AgentEvent {
 pub enum AgentRequest {
     /// Place a call.
     Dial {
+        /// A fresh `UUIDv7`, by which its events will name it.
+        call_id: String,
         /// The number.
         to: String,
     },

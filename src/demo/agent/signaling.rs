@@ -14,7 +14,6 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use tokio_tungstenite::tungstenite::http::HeaderValue;
-use uuid::Uuid;
 
 use crate::demo::agent::call::{Heard, Media, Order};
 use crate::demo::agent::{AgentEvent, AgentOptions, AgentRequest};
@@ -129,7 +128,7 @@ impl<'a> Session<'a> {
 
     async fn serve_owner(&mut self, request: AgentRequest) -> Result<()> {
         match request {
-            AgentRequest::Dial { to } => self.ask("call.dial", json!({"call_id": Uuid::now_v7(), "to": to})).await,
+            AgentRequest::Dial { call_id, to } => self.ask("call.dial", json!({"call_id": call_id, "to": to})).await,
             AgentRequest::Digits { call_id, digits } => {
                 self.ask("call.dtmf", json!({"call_id": call_id, "digits": digits})).await
             }
@@ -159,6 +158,10 @@ impl<'a> Session<'a> {
             "call.offer" => {
                 self.connect(&call_id, &field("sdp")).await?;
                 self.order(&call_id, Order::Speak);
+                Ok(())
+            }
+            "call.ringing" => {
+                tell(self.events, AgentEvent::Ringing { call_id });
                 Ok(())
             }
             "call.answered" => {
