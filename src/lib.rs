@@ -28,6 +28,7 @@ pub mod rtp;
 
 pub mod media;
 pub mod sip;
+pub mod webrtc;
 pub mod worker;
 
 pub mod auth;

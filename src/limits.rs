@@ -42,6 +42,20 @@ pub const CONCEALMENT_MS_MAX: u32 = 100;
 /// Digits waiting to be sent on one leg.
 pub const DTMF_QUEUE_MAX: usize = 64;
 
+// --- browsers ---
+/// Bytes of one text on a data channel.
+pub const DATA_MESSAGE_BYTES_MAX: usize = 65_536;
+/// Synchronisation sources that one browser may use without announcing them.
+pub const PEER_SOURCES_MAX: usize = 8;
+/// Addresses bound to one browser at once; the longest unused makes room.
+pub const PEER_ADDRESSES_MAX: usize = 8;
+/// A browser's address that sent nothing for this long is forgotten.
+pub const PEER_ADDRESS_EXPIRY: Duration = Duration::from_mins(1);
+/// Legs of one session at once: a parallel group of eight, a trunk leg, and replacements.
+pub const SESSION_LEGS_MAX: usize = 16;
+/// DTLS handshakes that wait for their turn at one worker: one begins a turn. More are dropped, and retransmitted.
+pub const DEFERRED_HANDSHAKES_MAX: usize = 256;
+
 // --- mailboxes ---
 /// Messages waiting for one call.
 pub const CALL_MAILBOX: usize = 64;
