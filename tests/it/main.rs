@@ -2,6 +2,7 @@
 
 mod api;
 mod auth;
+mod calls;
 mod http;
 mod servers;
 mod store;

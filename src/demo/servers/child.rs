@@ -19,7 +19,7 @@ use super::{POLL_INTERVAL, STOP_TIMEOUT, ServerError, at};
 
 /// Who a child runs as.
 #[derive(Debug, Clone)]
-pub(super) struct Account {
+pub(in crate::demo) struct Account {
     name: String,
     uid: u32,
     gid: u32,
@@ -68,7 +68,7 @@ pub(super) fn write_private(path: &Path, text: &str, account: Option<&Account>) 
 }
 
 /// A command that runs `program` as `account`, in `directory`, and dies with the thread that runs it.
-pub(super) fn command(program: &Path, directory: &Path, account: Option<&Account>) -> Command {
+pub(in crate::demo) fn command(program: &Path, directory: &Path, account: Option<&Account>) -> Command {
     let mut command = Command::new("setpriv");
     command.arg("--pdeathsig").arg("TERM");
     if let Some(account) = account {
@@ -107,7 +107,7 @@ pub(super) fn run(name: &str, mut command: Command) -> Result<Output, ServerErro
 
 /// A running child with its thread.
 #[derive(Debug)]
-pub(super) struct Kept {
+pub(in crate::demo) struct Kept {
     stop: Option<SyncSender<Signal>>,
     thread: Option<JoinHandle<()>>,
     ended: Arc<AtomicBool>,
@@ -116,7 +116,7 @@ pub(super) struct Kept {
 
 impl Kept {
     /// Starts `command`; what it writes goes to `log`.
-    pub(super) fn start(name: &'static str, mut command: Command, log: &Path) -> Result<Self, ServerError> {
+    pub(in crate::demo) fn start(name: &'static str, mut command: Command, log: &Path) -> Result<Self, ServerError> {
         let file = std::fs::OpenOptions::new().create(true).append(true).open(log).map_err(at(log))?;
         let copy = file.try_clone().map_err(at(log))?;
         command.stdout(file).stderr(copy);
@@ -141,17 +141,17 @@ impl Kept {
     }
 
     /// The process.
-    pub(super) const fn pid(&self) -> u32 {
+    pub(in crate::demo) const fn pid(&self) -> u32 {
         self.pid
     }
 
     /// Whether the child ended by itself or was ended.
-    pub(super) fn has_ended(&self) -> bool {
+    pub(in crate::demo) fn has_ended(&self) -> bool {
         self.ended.load(Ordering::Acquire)
     }
 
     /// Ends the child by `signal`, and by SIGKILL where that does not help; returns once it is gone.
-    pub(super) fn stop(&mut self, signal: Signal) {
+    pub(in crate::demo) fn stop(&mut self, signal: Signal) {
         if let Some(stop) = self.stop.take() {
             stop.try_send(signal).unwrap_or_default();
         }

@@ -220,7 +220,9 @@ fn tree_ldif() -> Result<String, ServerError> {
     let password = hashed(SERVICE_PASSWORD)?;
     add(
         &mut ldif,
-        &format!("dn: {SERVICE}\nobjectClass: organizationalRole\nobjectClass: simpleSecurityObject\ncn: gateway\nuserPassword: {password}\n\n"),
+        &format!(
+            "dn: {SERVICE}\nobjectClass: organizationalRole\nobjectClass: simpleSecurityObject\ncn: gateway\nuserPassword: {password}\n\n"
+        ),
     );
     for person in DEMO_PEOPLE {
         let DemoPerson { user, name, extension, .. } = person;

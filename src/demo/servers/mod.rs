@@ -11,6 +11,8 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub(in crate::demo) use child::{Kept, command};
+
 pub use authority::{Authority, IssuedCertificate};
 pub use ldap::{DEMO_PEOPLE, DemoPerson, LdapServer};
 pub use postgres::PostgresServer;
