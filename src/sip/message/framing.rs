@@ -223,6 +223,27 @@ mod tests {
         assert!(framer.is_mid_message());
     }
 
+    /// Our torture messages on a stream: a bad message is still one message wherever its length can be read.
+    #[test]
+    fn torture_messages_lose_the_framing_only_where_their_length_is_unknown() {
+        let follower = message("l: 0", "");
+        let first = |name: &str| {
+            let mut bytes = std::fs::read(format!("sip-tests/torture/{name}.dat")).unwrap();
+            bytes.extend_from_slice(follower.as_bytes());
+            frames(&bytes)
+        };
+        for name in ["length-negative", "length-huge", "lengths-differ", "no-cookie"] {
+            assert!(matches!(&first(name)[..], [Framed::Bad { status: StatusCode::BAD_REQUEST, .. }]), "{name}");
+        }
+        // It waits for the rest, and the message timeout ends it.
+        assert_eq!(first("length-past-end"), []);
+        for name in ["folded-everywhere", "binary-body", "quote-open", "colon-missing", "version-9", "cseq-overflow"] {
+            let found = first(name);
+            assert_eq!(found.len(), 2, "{name}");
+            assert_eq!(found.last(), Some(&Framed::Message(follower.clone().into())), "{name}");
+        }
+    }
+
     proptest! {
         #[test]
         fn the_cuts_of_the_network_do_not_matter(sizes in proptest::collection::vec(1_usize..40, 1..60)) {

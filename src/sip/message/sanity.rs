@@ -128,15 +128,15 @@ pub fn admit(bytes: &[u8]) -> Admission {
         (Ok(_), None) => None,
     };
     let verdict = match (fault, start) {
-        (Some(fault), _) | (None, Err(fault)) => Err(fault.into()),
-        (None, Ok(start)) => check_and_assemble(start, &head.headers, rest),
+        (Some(fault), _) | (None, Err(fault)) => Err((fault.into(), head.headers)),
+        (None, Ok(start)) => check_and_assemble(start, head.headers, rest),
     };
     match verdict {
         Ok(message) => Admission::Message(message),
-        Err(why) if is_response => Admission::Drop { why },
-        Err(why) => {
+        Err((why, _)) if is_response => Admission::Drop { why },
+        Err((why, headers)) => {
             let status = why.status();
-            refuse_request(&head.start_line, &head.headers, status, why)
+            refuse_request(&head.start_line, &headers, status, why)
         }
     }
 }
@@ -171,16 +171,27 @@ fn stateless_tag(headers: &Headers) -> String {
     format!("{hash:016x}")
 }
 
-fn check_and_assemble(start: StartLine, headers: &Headers, rest: &[u8]) -> Result<Message, Fault> {
-    for name in &SINGLE {
-        headers.single(name)?;
+/// The message, or what is wrong with it and the headers to refuse it with.
+fn check_and_assemble(start: StartLine, headers: Headers, rest: &[u8]) -> Result<Message, (Fault, Headers)> {
+    let repeated = SINGLE.iter().find_map(|name| headers.single(name).err());
+    if let Some(repeated) = repeated {
+        return Err((repeated.into(), headers));
     }
-    let message = Message::assemble(start, headers.clone(), rest)?;
-    match &message {
-        Message::Request(request) => check_request(request)?,
-        Message::Response(response) => check_response(response)?,
+    let body = match Message::body(&headers, rest) {
+        Ok(body) => body,
+        Err(error) => return Err((error.into(), headers)),
+    };
+    let message = Message::assemble(start, headers, body);
+    let checked = match &message {
+        Message::Request(request) => check_request(request),
+        Message::Response(response) => check_response(response),
+    };
+    match (checked, message) {
+        (Ok(()), message) => Ok(message),
+        (Err(fault), Message::Request(Request { headers, .. }) | Message::Response(Response { headers, .. })) => {
+            Err((fault, headers))
+        }
     }
-    Ok(message)
 }
 
 fn check_common(headers: &Headers) -> Result<(), Fault> {
