@@ -35,11 +35,6 @@ impl UserAgent {
         self.admitted(flow, sanity::admit(bytes), now);
     }
 
-    pub(super) fn framing_failed(&mut self, flow: Flow, admission: Admission, now: Instant) {
-        self.admitted(flow, admission, now);
-        self.output.push_back(Output::CloseFlow(flow));
-    }
-
     fn admitted(&mut self, flow: Flow, admission: Admission, now: Instant) {
         if matches!(admission, Admission::KeepAlive) {
             return;

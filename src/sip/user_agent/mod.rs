@@ -30,7 +30,6 @@ use crate::sip::Flow;
 use crate::sip::dialog::DialogId;
 use crate::sip::dialog::outbound_invite::OutboundTimer;
 use crate::sip::dialog::usage::UsageTimer;
-use crate::sip::message::sanity::Admission;
 use crate::sip::transaction::TransactionKey;
 use crate::sip::transaction::TransactionTimer;
 
@@ -49,13 +48,6 @@ pub enum Input {
         flow: Flow,
         /// The message.
         bytes: Bytes,
-    },
-    /// A stream whose framing broke: the refusal of its last message, after which the stream closes.
-    FramingFailed {
-        /// The stream.
-        flow: Flow,
-        /// What the framer made of it.
-        admission: Box<Admission>,
     },
     /// The call room wants something.
     Command(Command),
@@ -78,8 +70,6 @@ pub enum Output {
     },
     /// Tell the call room.
     Event(Event),
-    /// Close this stream once what was sent before is written.
-    CloseFlow(Flow),
     /// Something to count.
     Count(Counter),
 }
@@ -162,7 +152,6 @@ impl UserAgent {
     pub fn handle(&mut self, input: Input, now: Instant) {
         match input {
             Input::Received { flow, bytes } => self.received(flow, &bytes, now),
-            Input::FramingFailed { flow, admission } => self.framing_failed(flow, *admission, now),
             Input::Command(command) => self.command(command, now),
             Input::FlowFailed { flow } => self.flow_failed(&flow, now),
         }

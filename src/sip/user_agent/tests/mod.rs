@@ -149,7 +149,7 @@ impl World {
             match output {
                 Output::Send { flow, bytes } => self.carry(agent, flow, &bytes),
                 Output::Event(event) => self.events[agent].push(event),
-                Output::CloseFlow(_) | Output::Count(_) => {}
+                Output::Count(_) => {}
             }
         }
     }

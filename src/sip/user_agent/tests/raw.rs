@@ -63,7 +63,6 @@ impl Bench {
                 }
                 Output::Event(event) => self.events.push(event),
                 Output::Count(counter) => self.counted.push(counter),
-                Output::CloseFlow(_) => lines.push("close".to_owned()),
             }
         }
         lines
