@@ -27,6 +27,7 @@ pub mod codec;
 pub mod rtp;
 
 pub mod media;
+pub mod sdp;
 pub mod sip;
 pub mod worker;
 

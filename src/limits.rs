@@ -25,6 +25,18 @@ pub const SIP_STREAM_MESSAGE_TIMEOUT: Duration = Duration::from_secs(10);
 pub const SIP_STREAM_IDLE_TIMEOUT: Duration = Duration::from_secs(600);
 /// A write to a stream that makes no progress for this long closes it.
 pub const SIP_STREAM_WRITE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Stream connections at once from hosts outside every trunk's networks: enough to tell them 403.
+pub const SIP_STREAM_STRANGERS_MAX: usize = 16;
+/// Messages waiting to be written to one stream connection.
+pub const SIP_STREAM_QUEUE: usize = 1_024;
+/// Opening a stream to a trunk must end within this time, so that failover stays within 4 s.
+pub const SIP_STREAM_CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+/// A host name must resolve within this time.
+pub const SIP_RESOLVE_TIMEOUT: Duration = Duration::from_secs(2);
+/// Messages received and not yet handled; a datagram beyond it is dropped, a stream waits.
+pub const SIP_INBOUND: usize = 4_096;
+/// Bytes that the kernel may hold for one UDP socket while the SIP task is busy.
+pub const SIP_UDP_RECEIVE_BUFFER_BYTES: usize = 4 << 20;
 
 // --- SDP ---
 /// Bytes of one session description.
@@ -51,6 +63,8 @@ pub const WORKER_COMMANDS: usize = 1_024;
 pub const WORKER_EVENTS: usize = 4_096;
 /// Commands waiting for the SIP task.
 pub const SIP_COMMANDS: usize = 1_024;
+/// Events of the SIP task that wait for room in the call room's channel; beyond it nothing more is read.
+pub const SIP_EVENTS_WAITING: usize = 4_096;
 /// Frames in one worker's ring to the recorder: 2 s of 200 calls with two channels of 20 ms.
 pub const TAP_RING_FRAMES: usize = 40_960;
 

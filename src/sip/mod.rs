@@ -4,6 +4,7 @@
 //! browsers, media or calls; a body is bytes.
 
 pub mod dialog;
+pub mod io;
 pub mod message;
 pub mod transaction;
 pub mod user_agent;

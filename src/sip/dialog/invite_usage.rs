@@ -32,7 +32,7 @@ use crate::sip::transaction::TransactionKey;
 use crate::timer::Timers;
 
 /// A proxy gives up an INVITE after three minutes without a provisional response (RFC 3261 13.3.1.1, timer C).
-const PROVISIONAL_INTERVAL: Duration = Duration::from_secs(60);
+const PROVISIONAL_INTERVAL: Duration = Duration::from_mins(1);
 
 /// An INVITE that awaits our final response.
 #[derive(Debug)]
@@ -41,12 +41,18 @@ struct Unanswered {
     request: Box<Request>,
 }
 
+/// A BYE that waits for its time.
+#[derive(Debug)]
+struct PendingBye {
+    reason: Option<Reason>,
+}
+
 #[derive(Debug)]
 enum Phase {
     /// The inbound INVITE has no final response. `latest` is our last provisional response above 100.
     Incoming { invite: Unanswered, latest: Option<Box<Response>> },
-    /// Our 2xx has no ACK. `bye` is set once the call room wants the end, which must wait for it (RFC 3261 15).
-    Accepted { key: TransactionKey, cseq: u32, response: Box<Response>, interval: Duration, bye: Option<Option<Reason>> },
+    /// Our 2xx has no ACK. `bye` is ours once the call room wants the end, which must wait for it (RFC 3261 15).
+    Accepted { key: TransactionKey, cseq: u32, response: Box<Response>, interval: Duration, bye: Option<PendingBye> },
     /// The dialog is confirmed; perhaps a re-INVITE awaits the call room.
     Confirmed { reinvite: Option<Unanswered> },
     /// Our BYE is on its way. `told`: the call room knows the end already.
@@ -166,7 +172,7 @@ impl InviteUsage {
                 let refusal = Refusal { reason, ..Refusal::new(StatusCode::TEMPORARILY_UNAVAILABLE) };
                 self.refuse(&refusal);
             }
-            Phase::Accepted { bye, .. } => *bye = Some(reason),
+            Phase::Accepted { bye, .. } => *bye = Some(PendingBye { reason }),
             Phase::Confirmed { reinvite } => {
                 if let Some(invite) = reinvite.take() {
                     self.respond_refusing(&invite, &Refusal::new(StatusCode::REQUEST_TERMINATED));
@@ -204,10 +210,12 @@ impl InviteUsage {
             self.respond(&key, &request, StatusCode::SERVER_INTERNAL_ERROR);
             return;
         }
-        match request.method {
-            Method::Invite => self.reinvited(key, request, chance),
-            Method::Bye => self.byed(&key, &request),
-            _ => self.output.push_back(Output::Answer(key, request)),
+        if request.method == Method::Invite {
+            self.reinvited(key, request, chance);
+        } else if request.method == Method::Bye {
+            self.byed(&key, &request);
+        } else {
+            self.output.push_back(Output::Answer(key, request));
         }
     }
 
@@ -265,7 +273,9 @@ impl InviteUsage {
                 self.phase = Phase::Confirmed { reinvite: None };
                 self.respond_refusing(&invite, &Refusal::new(StatusCode::REQUEST_TERMINATED));
             }
-            other => self.phase = other,
+            other @ (Phase::Incoming { .. } | Phase::Accepted { .. } | Phase::Confirmed { .. } | Phase::Ending { .. } | Phase::Over) => {
+                self.phase = other;
+            }
         }
     }
 
@@ -279,7 +289,7 @@ impl InviteUsage {
         self.phase = Phase::Confirmed { reinvite: None };
         let sdp = sdp_of(&ack.headers, &ack.body);
         self.output.push_back(Output::Event(Event::Acknowledged { leg: self.leg, sdp }));
-        if let Some(reason) = bye {
+        if let Some(PendingBye { reason }) = bye {
             self.send_bye(reason, false);
         }
     }
@@ -314,7 +324,7 @@ impl InviteUsage {
 
     fn no_ack(&mut self) {
         if let Phase::Accepted { bye, .. } = &mut self.phase {
-            let reason = bye.take().flatten();
+            let reason = bye.take().and_then(|bye| bye.reason);
             self.ended(EndCause::NoAck, None);
             self.send_bye(reason, true);
         }

@@ -54,7 +54,7 @@ pub enum Input {
 /// What it wants done.
 #[derive(Debug, Clone)]
 pub enum Output {
-    /// Send the INVITE to the target of this index in the trunk's list, with this CSeq; then pass [`Input::Sent`].
+    /// Send the INVITE to the target of this index in the trunk's list, with this `CSeq`; then pass [`Input::Sent`].
     Try {
         /// Index in the list of targets.
         target: usize,
@@ -133,7 +133,7 @@ impl OutboundInvite {
     }
 
     /// A 2xx came. Whether the call stands: then this machine is over, and the dialog is the call's. Otherwise the 2xx
-    /// crossed our CANCEL, and is to be ACKed and ended.
+    /// crossed our CANCEL, and is to be acknowledged and ended.
     pub fn accept(&mut self) -> bool {
         let stands = matches!(self.phase, Phase::Calling { .. } | Phase::Proceeding { .. });
         if stands {
@@ -242,20 +242,24 @@ impl OutboundInvite {
     pub fn handle_timeout(&mut self, now: Instant) {
         while let Some(timer) = self.timers.pop_due(now) {
             match timer {
-                OutboundTimer::Failover => {
-                    if let Phase::Calling { key } = &self.phase {
-                        self.output.push_back(Output::Abandon(key.clone()));
-                        self.try_next(StatusCode::REQUEST_TIMEOUT, None);
-                    }
-                }
-                OutboundTimer::CancelPatience => {
-                    if let Some(key) = self.key() {
-                        self.output.push_back(Output::Abandon(key.clone()));
-                    }
-                    self.refused(StatusCode::REQUEST_TERMINATED, None);
-                }
+                OutboundTimer::Failover => self.fail_over(),
+                OutboundTimer::CancelPatience => self.cancel_in_vain(),
             }
         }
+    }
+
+    fn fail_over(&mut self) {
+        if let Phase::Calling { key } = &self.phase {
+            self.output.push_back(Output::Abandon(key.clone()));
+            self.try_next(StatusCode::REQUEST_TIMEOUT, None);
+        }
+    }
+
+    fn cancel_in_vain(&mut self) {
+        if let Some(key) = self.key() {
+            self.output.push_back(Output::Abandon(key.clone()));
+        }
+        self.refused(StatusCode::REQUEST_TERMINATED, None);
     }
 
     /// When to call [`Self::handle_timeout`], and for which timer.
@@ -296,20 +300,24 @@ mod tests {
         fn drain(&mut self) -> Vec<String> {
             let mut words = Vec::new();
             while let Some(output) = self.usage.poll_output() {
-                match output {
-                    Output::Try { target, cseq } => {
-                        let key = TransactionKey::client(&target.to_string(), &Method::Invite);
-                        self.usage.handle(Input::Sent(key), self.now);
-                        words.push(format!("try {target} cseq {cseq}"));
-                    }
-                    Output::Cancel { .. } => words.push("cancel".to_owned()),
-                    Output::Abandon(_) => words.push("abandon".to_owned()),
-                    Output::Event(Event::Refused { status, .. }) => words.push(format!("refused {}", status.as_u16())),
-                    Output::Event(Event::Progressed { status, .. }) => words.push(format!("progressed {}", status.as_u16())),
-                    Output::Event(other) => panic!("{other:?}"),
-                }
+                words.push(self.word(&output));
             }
             words
+        }
+
+        fn word(&mut self, output: &Output) -> String {
+            match output {
+                Output::Try { target, cseq } => {
+                    let key = TransactionKey::client(&target.to_string(), &Method::Invite);
+                    self.usage.handle(Input::Sent(key), self.now);
+                    format!("try {target} cseq {cseq}")
+                }
+                Output::Cancel { .. } => "cancel".to_owned(),
+                Output::Abandon(_) => "abandon".to_owned(),
+                Output::Event(Event::Refused { status, .. }) => format!("refused {}", status.as_u16()),
+                Output::Event(Event::Progressed { status, .. }) => format!("progressed {}", status.as_u16()),
+                Output::Event(other) => panic!("{other:?}"),
+            }
         }
 
         fn feed(&mut self, input: Input) -> Vec<String> {

@@ -9,6 +9,7 @@ use crate::sip::message::Method;
 use crate::sip::message::NameAddr;
 use crate::sip::message::Request;
 use crate::sip::message::Response;
+use crate::sip::message::SipUri;
 use crate::sip::message::Uri;
 
 /// One dialog.
@@ -143,7 +144,7 @@ impl Dialog {
     /// (12.2.1.1).
     fn routing(&self) -> (Uri, Vec<NameAddr>) {
         match self.route_set.split_first() {
-            Some((first, rest)) if !first.uri.as_sip().is_some_and(|uri| uri.is_loose_router()) => {
+            Some((first, rest)) if !first.uri.as_sip().is_some_and(SipUri::is_loose_router) => {
                 let mut routes = rest.to_vec();
                 routes.push(NameAddr::new(self.remote_target.clone()));
                 (first.uri.clone(), routes)

@@ -62,6 +62,7 @@ pub async fn run(
     clock: Clock,
     stop: CancellationToken,
 ) {
+    let room = events.clone();
     let mut task = SipTask { agent, transports, events, waiting: VecDeque::new() };
     loop {
         let has_room = task.waiting.len() < limits::SIP_EVENTS_WAITING;
@@ -73,7 +74,7 @@ pub async fn run(
                 Some(command) => task.agent.handle(Input::Command(command), clock.now()),
                 None => break,
             },
-            permit = task.events.reserve(), if !task.waiting.is_empty() => {
+            permit = room.reserve(), if !task.waiting.is_empty() => {
                 let Ok(permit) = permit else { break };
                 if let Some(event) = task.waiting.pop_front() {
                     permit.send(event);
@@ -149,5 +150,151 @@ async fn sleep_until(deadline: Option<Instant>) {
     match deadline {
         Some(at) => tokio::time::sleep_until(at.into()).await,
         None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::SocketAddr;
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use bytes::Bytes;
+    use rand::SeedableRng;
+    use rand::rngs::StdRng;
+
+    use crate::ids::LegId;
+    use crate::ids::SessionId;
+    use crate::ids::TrunkName;
+    use crate::pii::Pii;
+    use crate::sip::EndCause;
+    use crate::sip::OutgoingInvite;
+    use crate::sip::Party;
+    use crate::sip::Transport;
+    use crate::sip::io;
+    use crate::sip::user_agent::Config;
+    use crate::sip::user_agent::Listen;
+    use crate::sip::user_agent::Network;
+    use crate::sip::user_agent::Target;
+    use crate::sip::user_agent::Trunk;
+
+    struct End {
+        handle: SipHandle,
+        events: mpsc::Receiver<Event>,
+    }
+
+    impl End {
+        async fn event(&mut self) -> Event {
+            tokio::time::timeout(Duration::from_secs(20), self.events.recv()).await.unwrap().unwrap()
+        }
+    }
+
+    async fn bind() -> (Transports, SocketAddr, SocketAddr) {
+        let local = || vec![io::Bind { address: "127.0.0.1:0".parse().unwrap(), key: "test".to_owned() }];
+        let config = io::Config { udp: local(), tcp: local(), is_trunk: Arc::new(|_| true), ..io::Config::default() };
+        let transports = Transports::bind(config).await.unwrap();
+        let (udp, tcp) = (transports.udp_addresses()[0], transports.tcp_addresses()[0]);
+        (transports, udp, tcp)
+    }
+
+    fn start(transports: Transports, udp: SocketAddr, tcp: SocketAddr, target: Option<Target>, mailbox: usize) -> End {
+        let clock = Clock::system();
+        let mut config = Config::new(clock);
+        config.listen = vec![
+            Listen { transport: Transport::Udp, address: udp },
+            Listen { transport: Transport::Tcp, address: tcp },
+        ];
+        let any = Target { transport: Transport::Udp, address: udp, tcp_for_large: false };
+        let mut trunk = Trunk::of_target(TrunkName::new("peer"), target.unwrap_or(any));
+        trunk.networks = vec![Network { address: "127.0.0.0".parse().unwrap(), prefix_len: 8 }];
+        config.trunks = vec![trunk];
+        let (handle, commands) = commands();
+        let (sender, events) = mpsc::channel(mailbox);
+        let agent = UserAgent::new(config, StdRng::seed_from_u64(u64::from(udp.port())));
+        drop(tokio::spawn(run(agent, transports, commands, sender, clock, CancellationToken::new())));
+        End { handle, events }
+    }
+
+    fn call(leg: LegId, offer: Bytes) -> Command {
+        call_on("peer", leg, offer)
+    }
+
+    fn call_on(trunk: &str, leg: LegId, offer: Bytes) -> Command {
+        Command::Invite(OutgoingInvite {
+            leg,
+            trunk: TrunkName::new(trunk),
+            called: "1001".to_owned(),
+            from: Party { user: Pii::new("2000".to_owned()), display_name: None },
+            session_id: SessionId::from_bytes([1; 16]),
+            offer,
+        })
+    }
+
+    /// A call over real sockets: invited, accepted, acknowledged, ended by the caller.
+    async fn one_call(transport: Transport, offer: Bytes) {
+        let (there, there_udp, there_tcp) = bind().await;
+        let (here, here_udp, here_tcp) = bind().await;
+        let address = if transport == Transport::Udp { there_udp } else { there_tcp };
+        let target = Target { transport, address, tcp_for_large: false };
+        let mut callee = start(there, there_udp, there_tcp, None, 1);
+        let mut caller = start(here, here_udp, here_tcp, Some(target), 1);
+        let leg = LegId::from_uuid(uuid::Uuid::from_u128(1));
+        caller.handle.try_send(call(leg, offer.clone())).unwrap();
+
+        let Event::Invited(invitation) = callee.event().await else { panic!() };
+        assert_eq!(invitation.offer.as_ref(), Some(&offer));
+        callee.handle.try_send(Command::Accept { leg: invitation.leg, sdp: Bytes::from_static(b"v=0") }).unwrap();
+        assert!(matches!(caller.event().await, Event::Accepted { sdp: Some(_), .. }));
+        assert!(matches!(callee.event().await, Event::Acknowledged { .. }));
+        caller.handle.try_send(Command::Bye { leg, reason: None }).unwrap();
+        assert!(matches!(callee.event().await, Event::Ended { cause: EndCause::PeerBye, .. }));
+        assert!(matches!(caller.event().await, Event::Ended { cause: EndCause::LocalBye, .. }));
+    }
+
+    #[tokio::test]
+    async fn a_call_runs_over_udp() {
+        one_call(Transport::Udp, Bytes::from_static(b"v=0")).await;
+    }
+
+    #[tokio::test]
+    async fn a_call_runs_over_tcp() {
+        one_call(Transport::Tcp, Bytes::from_static(b"v=0")).await;
+    }
+
+    #[tokio::test]
+    async fn a_target_that_takes_no_stream_is_503() {
+        let (here, udp, tcp) = bind().await;
+        // A port that was just free, and is closed again.
+        let (gone, _, gone_tcp) = bind().await;
+        gone.shutdown().await;
+        let target = Target { transport: Transport::Tcp, address: gone_tcp, tcp_for_large: false };
+        let mut caller = start(here, udp, tcp, Some(target), 8);
+        let leg = LegId::from_uuid(uuid::Uuid::from_u128(1));
+        caller.handle.try_send(call(leg, Bytes::from_static(b"v=0"))).unwrap();
+        let Event::Refused { status, .. } = caller.event().await else { panic!() };
+        assert_eq!(status.as_u16(), 503);
+    }
+
+    #[tokio::test]
+    async fn events_wait_for_a_slow_reader_and_keep_their_order() {
+        let (here, udp, tcp) = bind().await;
+        let mut end = start(here, udp, tcp, None, 1);
+        for number in 0..50 {
+            let command = call_on("nowhere", LegId::from_uuid(uuid::Uuid::from_u128(number)), Bytes::new());
+            end.handle.try_send(command).unwrap();
+        }
+        for number in 0..50 {
+            let event = end.event().await;
+            assert!(matches!(event, Event::Refused { leg, .. } if leg.as_uuid().as_u128() == number));
+        }
+    }
+
+    #[tokio::test]
+    async fn the_task_ends_with_its_last_handle() {
+        let (here, udp, tcp) = bind().await;
+        let End { handle, mut events } = start(here, udp, tcp, None, 1);
+        drop(handle);
+        assert!(tokio::time::timeout(Duration::from_secs(5), events.recv()).await.unwrap().is_none());
     }
 }

@@ -170,3 +170,110 @@ fn write_field(name: &HeaderName, value: &str, wire: &mut Vec<u8>) {
     raw_text::encode(value, wire);
     wire.extend_from_slice(b"\r\n");
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::sip::Reason;
+
+    fn invite() -> Request {
+        let text = "INVITE sip:1001@gw.test SIP/2.0\r\nv: SIP/2.0/UDP p.test;branch=z9hG4bK1;rport, SIP/2.0/UDP q.test;branch=z9hG4bK2\r\n\
+            Route: <sip:r.test;lr>\r\nMax-Forwards: 9\r\nf: <sip:b@p.test>;tag=1\r\nt:  \"A\"<sip:1001@gw.test>\r\ni: c1\r\nCSeq: 7 INVITE\r\n\
+            Timestamp: 54\r\nContent-Type: application/sdp\r\nl: 4\r\n\r\nv=0\n";
+        match Message::parse(text.as_bytes()).unwrap() {
+            Message::Request(request) => request,
+            Message::Response(_) => unreachable!(),
+        }
+    }
+
+    #[test]
+    fn a_response_copies_what_names_its_request() {
+        let mut response = Response::for_request(&invite(), StatusCode::BUSY_HERE);
+        response.set_to_tag("t1");
+        response.set_to_tag("t2");
+        let text = String::from_utf8(response.to_bytes().to_vec()).unwrap();
+        assert_eq!(
+            text,
+            "SIP/2.0 486 Busy Here\r\nVia: SIP/2.0/UDP p.test;branch=z9hG4bK1;rport, SIP/2.0/UDP q.test;branch=z9hG4bK2\r\n\
+             From: <sip:b@p.test>;tag=1\r\nTo: \"A\"<sip:1001@gw.test>;tag=t1\r\nCall-ID: c1\r\nCSeq: 7 INVITE\r\nContent-Length: 0\r\n\r\n"
+        );
+    }
+
+    #[test]
+    fn trying_brings_the_timestamp_back() {
+        let timestamp = |status| Response::for_request(&invite(), status).headers.get(&HeaderName::Timestamp).map(str::to_owned);
+        assert_eq!(timestamp(StatusCode::TRYING).as_deref(), Some("54"));
+        assert_eq!(timestamp(StatusCode::RINGING), None);
+    }
+
+    #[test]
+    fn ack_and_cancel_carry_the_top_via_and_route_of_their_invite() {
+        let invite = invite();
+        let mut busy = Response::for_request(&invite, StatusCode::BUSY_HERE);
+        busy.set_to_tag("x");
+        let ack = Request::ack_for(&invite, &busy);
+        assert_eq!(ack.headers.values(&HeaderName::Via), ["SIP/2.0/UDP p.test;branch=z9hG4bK1;rport"]);
+        assert_eq!(ack.headers.to().unwrap().tag(), Some("x"));
+        assert_eq!(ack.headers.get(&HeaderName::CSeq), Some("7 ACK"));
+        assert_eq!(ack.headers.get(&HeaderName::Route), Some("<sip:r.test;lr>"));
+        let cancel = Request::cancel_for(&invite);
+        assert_eq!(cancel.headers.to().unwrap().tag(), None);
+        assert_eq!(cancel.headers.get(&HeaderName::CSeq), Some("7 CANCEL"));
+        assert!(cancel.body.is_empty());
+    }
+
+    #[test]
+    fn a_refusal_brings_reason_warning_and_retry_after() {
+        let refusal = Refusal {
+            status: StatusCode::NOT_ACCEPTABLE_HERE,
+            reason: Some(Reason { protocol: "Q.850".to_owned(), cause: Some(88), text: None }),
+            warning: Some((305, "no \"codec\" in common".to_owned())),
+            retry_after: Some(Duration::from_secs(5)),
+        };
+        let response = Response::refusing(&invite(), &refusal, "gw.test");
+        assert_eq!(response.headers.get(&HeaderName::Reason), Some("Q.850;cause=88"));
+        assert_eq!(response.headers.get(&HeaderName::Warning), Some(r#"305 gw.test "no \"codec\" in common""#));
+        assert_eq!(response.headers.get(&HeaderName::RetryAfter), Some("5"));
+    }
+
+    #[test]
+    fn content_length_is_that_of_the_body_and_stands_once() {
+        let mut request = invite();
+        request.headers.push(HeaderName::ContentLength, "4");
+        request.set_body(Body::sdp(&b"v=0\r\n"[..]));
+        let text = String::from_utf8(request.to_bytes().to_vec()).unwrap();
+        assert_eq!(text.matches("Content-Length: 5\r\n").count(), 1);
+        assert_eq!(text.matches("Content-Length").count(), 1);
+    }
+
+    /// rsip reads plain messages only; on those we agree.
+    #[test]
+    fn plain_messages_mean_the_same_to_another_parser() {
+        use rsip::prelude::{HeadersExt, ToTypedHeader, UntypedHeader};
+        for (method, uri) in [("INVITE", "sip:1001@gw.test"), ("BYE", "sip:1001@192.0.2.1:5080"), ("OPTIONS", "sip:gw.test")] {
+            let text = format!(
+                "{method} {uri} SIP/2.0\r\nVia: SIP/2.0/UDP p.test:5070;branch=z9hG4bK77\r\nMax-Forwards: 70\r\n\
+                 From: \"Anna\" <sip:200@p.test>;tag=f1\r\nTo: <sip:1001@gw.test>;tag=t1\r\nCall-ID: c@p\r\nCSeq: 4 {method}\r\nContent-Length: 0\r\n\r\n"
+            );
+            let theirs = rsip::Request::try_from(text.as_bytes()).unwrap();
+            let Message::Request(ours) = Message::parse(text.as_bytes()).unwrap() else { panic!("a request") };
+            assert_eq!(ours.method.as_str(), theirs.method.to_string());
+            assert_eq!(ours.uri.to_string(), theirs.uri.to_string());
+            assert_eq!(ours.headers.call_id().unwrap(), theirs.call_id_header().unwrap().value());
+            let (from, their_from) = (ours.headers.from().unwrap(), theirs.from_header().unwrap().typed().unwrap());
+            assert_eq!(from.display_name, their_from.display_name.as_deref().map(|name| name.trim_matches('"').to_owned()));
+            assert_eq!(from.uri.to_string(), their_from.uri.to_string());
+            assert_eq!(from.tag(), their_from.params.iter().find_map(|param| match param {
+                rsip::Param::Tag(tag) => Some(tag.value()),
+                _ => None,
+            }));
+            let (cseq, their_cseq) = (ours.headers.cseq().unwrap(), theirs.cseq_header().unwrap().typed().unwrap());
+            assert_eq!((cseq.number, cseq.method.as_str()), (their_cseq.seq, &*their_cseq.method.to_string()));
+            let (via, their_via) = (ours.headers.top_via().unwrap(), theirs.via_header().unwrap().typed().unwrap());
+            assert_eq!(via.port, their_via.uri.port().map(|port| *port.value()));
+            assert_eq!(via.branch(), their_via.branch().map(|branch| branch.value()));
+        }
+    }
+}

@@ -123,3 +123,113 @@ impl StreamFramer {
         Framed::Bad { status, why, head }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const HEAD: &str = "OPTIONS sip:a@b SIP/2.0\r\nVia: SIP/2.0/TCP c;branch=z9hG4bK1\r\n";
+
+    fn drain(framer: &mut StreamFramer) -> Vec<Framed> {
+        std::iter::from_fn(|| framer.next()).collect()
+    }
+
+    fn frames(bytes: &[u8]) -> Vec<Framed> {
+        let mut framer = StreamFramer::new();
+        framer.push(bytes);
+        drain(&mut framer)
+    }
+
+    fn message(length_line: &str, body: &str) -> String {
+        format!("{HEAD}{length_line}\r\n\r\n{body}")
+    }
+
+    #[test]
+    fn messages_follow_each_other_whatever_the_spelling_of_their_length() {
+        for line in ["Content-Length: 3", "Content-Length : 3", "l:3", "L\t:\t0003", "content-length:\r\n 3", "Content-Length: 3\r\nl: 3"] {
+            let one = message(line, "abc");
+            let found = frames(format!("{one}{one}").as_bytes());
+            assert_eq!(found, vec![Framed::Message(one.clone().into()), Framed::Message(one.into())], "{line}");
+        }
+    }
+
+    #[test]
+    fn unknown_framing_is_bad_once_and_the_rest_is_dropped() {
+        for line in ["X: 1", "Content-Length: -1", "Content-Length: 99999999999999999999999", "l: 3\r\nContent-Length: 5", "Content-Length: 1, 2", "Content-Length:"] {
+            let mut framer = StreamFramer::new();
+            framer.push(message(line, "abc").as_bytes());
+            let found = drain(&mut framer);
+            let expected_head = message(line, "");
+            let [Framed::Bad { status, head, .. }] = &found[..] else { panic!("{line}: {found:?}") };
+            assert_eq!(status.as_u16(), 400);
+            assert_eq!(head, expected_head.as_bytes());
+            framer.push(message("l: 0", "").as_bytes());
+            assert_eq!(framer.next(), None);
+        }
+    }
+
+    #[test]
+    fn a_bad_message_of_known_framing_leaves_the_stream_alone() {
+        let bad = "garbage\r\nContent-Length: 2\r\n\r\nxy";
+        let good = message("l: 0", "");
+        assert_eq!(frames(format!("{bad}{good}").as_bytes()), vec![Framed::Message(bad.into()), Framed::Message(good.into())]);
+    }
+
+    #[test]
+    fn a_message_past_the_limit_is_513() {
+        let big = message(&format!("Content-Length: {SIP_MESSAGE_BYTES_MAX}"), "");
+        assert!(matches!(&frames(big.as_bytes())[..], [Framed::Bad { status: StatusCode::MESSAGE_TOO_LARGE, .. }]));
+        let endless = format!("OPTIONS sip:a@b SIP/2.0\r\nX: {}", "x".repeat(SIP_MESSAGE_BYTES_MAX));
+        assert!(matches!(&frames(endless.as_bytes())[..], [Framed::Bad { status: StatusCode::MESSAGE_TOO_LARGE, .. }]));
+    }
+
+    #[test]
+    fn pings_and_pongs_stand_between_messages() {
+        let one = message("l: 0", "");
+        let found = frames(format!("\r\n\r\n{one}\r\n{one}\r\n\r\n").as_bytes());
+        let message = Framed::Message(one.into());
+        assert_eq!(found, vec![Framed::KeepAlivePing, message.clone(), Framed::Pong, message, Framed::KeepAlivePing]);
+    }
+
+    #[test]
+    fn half_a_ping_waits_and_is_no_message() {
+        let mut framer = StreamFramer::new();
+        framer.push(b"\r\n");
+        assert_eq!(framer.next(), None);
+        assert!(!framer.is_mid_message());
+        framer.push(b"\r\n");
+        assert_eq!(framer.next(), Some(Framed::KeepAlivePing));
+        framer.push(b"OPTIONS");
+        assert_eq!(framer.next(), None);
+        assert!(framer.is_mid_message());
+    }
+
+    proptest! {
+        #[test]
+        fn the_cuts_of_the_network_do_not_matter(sizes in proptest::collection::vec(1_usize..40, 1..60)) {
+            let stream = format!("{}\r\n\r\n{}{}", message("l: 5", "he\r\no"), message("Content-Length: 0", ""), message("X: 1", ""));
+            let whole = frames(stream.as_bytes());
+            prop_assert_eq!(whole.len(), 4);
+            let mut framer = StreamFramer::new();
+            let mut pieces = Vec::new();
+            let mut rest = stream.as_bytes();
+            for size in sizes.iter().cycle() {
+                if rest.is_empty() {
+                    break;
+                }
+                let (piece, after) = rest.split_at((*size).min(rest.len()));
+                framer.push(piece);
+                pieces.extend(drain(&mut framer));
+                rest = after;
+            }
+            prop_assert_eq!(pieces, whole);
+        }
+
+        #[test]
+        fn arbitrary_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
+            drop(frames(&bytes));
+        }
+    }
+}

@@ -116,8 +116,11 @@ impl fmt::Debug for Headers {
     }
 }
 
+/// The value on one line, without white space at its ends.
 fn one_line(value: String) -> String {
-    if value.contains(['\r', '\n']) { value.replace(['\r', '\n'], " ") } else { value }
+    let value = if value.contains(['\r', '\n']) { value.replace(['\r', '\n'], " ") } else { value };
+    let trimmed = scan::trim(&value);
+    if trimmed.len() == value.len() { value } else { trimmed.to_owned() }
 }
 
 #[cfg(test)]

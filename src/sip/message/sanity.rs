@@ -237,3 +237,210 @@ impl Admission {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::{Path, PathBuf};
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn request(lines: &str) -> Vec<u8> {
+        format!("OPTIONS sip:a@gw.test SIP/2.0\r\n{}\r\n\r\n", lines.trim().replace('\n', "\r\n")).into_bytes()
+    }
+
+    const GOOD: &str = "Via: SIP/2.0/UDP p.test;branch=z9hG4bK1\nFrom: <sip:b@p.test>;tag=1\nTo: <sip:a@gw.test>\nCall-ID: 1\nCSeq: 1 OPTIONS";
+
+    fn rejected(bytes: &[u8]) -> (Response, Fault) {
+        match admit(bytes) {
+            Admission::Reject { response, why } => (*response, why),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_refusal_echoes_what_it_was_given_byte_for_byte() {
+        let mut bytes = request(&GOOD.replace("CSeq: 1 OPTIONS", "CSeq: 1 INVITE\nVia:   SIP/2.0/TCP  q.test ; x"));
+        let at = bytes.windows(10).position(|window| window == b"Call-ID: 1").unwrap();
+        bytes.splice(at + 9..at + 10, *b"caf\xe9@p");
+        let (response, why) = rejected(&bytes);
+        assert_eq!(why, Fault::CSeqMethod);
+        let wire = response.to_bytes();
+        for line in [&b"Call-ID: caf\xe9@p\r\n"[..], b"Via: SIP/2.0/UDP p.test;branch=z9hG4bK1\r\n", b"Via: SIP/2.0/TCP  q.test ; x\r\n"] {
+            assert!(wire.windows(line.len()).any(|window| window == line), "{wire:?}");
+        }
+        assert!(wire.starts_with(b"SIP/2.0 400 Bad Request: CSeq of another method\r\n"));
+    }
+
+    #[test]
+    fn copies_of_a_refused_request_get_the_same_to_tag() {
+        let bytes = request(&GOOD.replace("1 OPTIONS", "1 INVITE"));
+        let tag = |bytes: &[u8]| rejected(bytes).0.headers.to().unwrap().tag().map(str::to_owned);
+        assert!(tag(&bytes).is_some());
+        assert_eq!(tag(&bytes), tag(&bytes));
+        assert_ne!(tag(&bytes), tag(&request(&GOOD.replace("1 OPTIONS", "2 INVITE"))));
+    }
+
+    #[test]
+    fn each_mandatory_header_is_asked_for_by_name() {
+        for name in ["From", "To", "Call-ID", "CSeq"] {
+            let lines: Vec<&str> = GOOD.lines().filter(|line| !line.starts_with(name)).collect();
+            let (response, why) = rejected(&request(&lines.join("\n")));
+            assert_eq!(why, Fault::Header(HeaderError::Missing(HeaderName::from_wire(name))));
+            assert_eq!(response.reason, format!("Bad Request: missing {name}"));
+        }
+    }
+
+    #[test]
+    fn more_vias_and_headers_than_the_limit_are_refused() {
+        let vias = "Via: SIP/2.0/UDP p.test;branch=z9hG4bK1\n".repeat(SIP_VIAS_MAX);
+        assert_eq!(rejected(&request(&format!("{vias}{GOOD}"))).1, Fault::TooManyVias);
+        let many = "X: 1\n".repeat(crate::limits::SIP_HEADERS_MAX);
+        assert_eq!(rejected(&request(&format!("{GOOD}\n{many}"))).1, Fault::Syntax(ParseError::TooManyHeaders));
+    }
+
+    #[test]
+    fn line_breaks_and_zeros_keep_alive() {
+        for bytes in [&b""[..], b"\r\n", b"\r\n\r\n", b"\0", b"\0\0\0\0", b"\r\n\r\n\r\n\r\n"] {
+            assert_eq!(admit(bytes), Admission::KeepAlive);
+        }
+    }
+
+    fn rows(directory: &Path) -> Vec<(String, Vec<String>, Vec<u8>)> {
+        let table = fs::read_to_string(directory.join("expectations.tsv")).unwrap();
+        let rows = table.lines().filter(|line| !line.starts_with('#') && !line.is_empty()).map(|line| {
+            let mut columns = line.split('\t').map(str::to_owned);
+            let name = columns.next().unwrap();
+            let bytes = fs::read(directory.join(format!("{name}.dat"))).unwrap();
+            (name, columns.collect(), bytes)
+        });
+        rows.collect()
+    }
+
+    fn outcome(admission: &Admission) -> String {
+        match admission {
+            Admission::Message(_) => "message".to_owned(),
+            Admission::Reject { response, .. } => response.status.as_u16().to_string(),
+            Admission::Drop { .. } => "drop".to_owned(),
+            Admission::KeepAlive => "keepalive".to_owned(),
+        }
+    }
+
+    #[test]
+    fn our_torture_messages_are_admitted_as_their_table_says() {
+        let rows = rows(Path::new("sip-tests/torture"));
+        assert!(rows.len() >= 50);
+        let wrong: Vec<String> = rows
+            .iter()
+            .map(|(name, columns, bytes)| (name, &columns[0], admit(bytes)))
+            .filter(|(_, expected, admission)| outcome(admission) != **expected)
+            .map(|(name, expected, admission)| format!("{name}: expected {expected}, got {admission:?}"))
+            .collect();
+        assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    }
+
+    /// The messages of the RFCs themselves, which are not ours to copy.
+    fn shared(name: &str) -> Option<PathBuf> {
+        let shared = std::env::var_os("TANDEM_SHARED").map_or_else(|| PathBuf::from("../shared"), PathBuf::from);
+        let directory = shared.join("torture").join(name);
+        if !directory.is_dir() {
+            println!("{} is absent: its messages are not tried", directory.display());
+            return None;
+        }
+        Some(directory)
+    }
+
+    /// Whether a cell of the table allows what admission decided. What admission lets through, the user agent answers.
+    fn allows(cell: &str, class: &str, outcome: &str) -> bool {
+        if cell.starts_with("DROP") {
+            return outcome == if class.starts_with("valid") { "message" } else { "drop" };
+        }
+        if cell.starts_with("any final != 400") {
+            return outcome == "message";
+        }
+        let codes: Vec<&str> = cell.split(|c: char| !c.is_ascii_digit()).filter(|code| code.len() == 3).collect();
+        match outcome {
+            "message" => {
+                let later = codes.iter().any(|code| !["400", "416", "505"].contains(code));
+                later || ["valid", "ignored", "same as"].iter().any(|word| cell.contains(word))
+            }
+            "drop" => cell.contains("DROP"),
+            code => codes.contains(&code),
+        }
+    }
+
+    #[test]
+    fn the_messages_of_rfc_4475_are_admitted_as_the_rfc_says() {
+        let Some(directory) = shared("rfc4475") else { return };
+        let rows = rows(&directory);
+        assert_eq!(rows.len(), 49);
+        let wrong: Vec<String> = rows
+            .iter()
+            .map(|(name, columns, bytes)| (name, columns, admit(bytes)))
+            .filter(|(_, columns, admission)| !allows(&columns[2], &columns[1], &outcome(admission)))
+            .map(|(name, columns, admission)| format!("{name}: allowed {}, got {admission:?}", columns[2]))
+            .collect();
+        assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    }
+
+    #[test]
+    fn the_messages_of_rfc_5118_are_admitted_but_for_the_bare_address() {
+        let Some(directory) = shared("rfc5118") else { return };
+        let mut count = 0;
+        for entry in fs::read_dir(directory).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.file_stem().unwrap().to_str().unwrap().to_owned();
+            // The files have bare LF, some no empty line at their end, and some a wrong Content-Length.
+            let text = String::from_utf8(fs::read(&path).unwrap()).unwrap();
+            let (head, body) = text.split_once("\n\n").unwrap_or((text.trim_end(), ""));
+            let body = body.replace('\n', "\r\n");
+            let head: Vec<&str> = head.lines().filter(|line| !line.starts_with("Content-Length")).collect();
+            let bytes = format!("{}\r\nContent-Length: {}\r\n\r\n{body}", head.join("\r\n"), body.len());
+            let expected = if name == "ipv6-bad" { "400" } else { "message" };
+            assert_eq!(outcome(&admit(bytes.as_bytes())), expected, "{name}");
+            count += 1;
+        }
+        assert_eq!(count, 12);
+    }
+
+    proptest! {
+        #[test]
+        fn arbitrary_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..600)) {
+            drop(admit(&bytes));
+        }
+
+        #[test]
+        fn mutations_of_a_good_request_never_panic_and_refusals_are_messages(
+            at in 0_usize..600, byte in any::<u8>(), cut in 0_usize..600
+        ) {
+            let mut bytes = request(GOOD);
+            if let Some(target) = bytes.get_mut(at) {
+                *target = byte;
+            }
+            bytes.truncate(cut.max(1));
+            if let Some(wire) = admit(&bytes).refusal_bytes() {
+                prop_assert!(matches!(Message::parse(&wire), Ok(Message::Response(_))), "{:?}", wire);
+            }
+            if let Ok(message) = Message::parse(&bytes) {
+                let wire = message.to_bytes();
+                prop_assert_eq!(Message::parse(&wire).map(|again| again.to_bytes()), Ok(wire));
+            }
+        }
+
+        #[test]
+        fn what_is_written_reads_back_and_is_written_the_same(
+            name in "[A-Za-z-]{1,12}", value in "[ -~]{0,60}", body in proptest::collection::vec(any::<u8>(), 0..80)
+        ) {
+            let Admission::Message(mut message) = admit(&request(GOOD)) else { panic!("the good request") };
+            if let Message::Request(request) = &mut message {
+                request.headers.push(HeaderName::Other(format!("X-{name}")), value);
+                request.body = body.into();
+            }
+            let wire = message.to_bytes();
+            let again = Message::parse(&wire).unwrap();
+            prop_assert_eq!(again.to_bytes(), wire);
+        }
+    }
+}

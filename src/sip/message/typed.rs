@@ -251,3 +251,86 @@ fn parse_session_id(text: &str) -> Option<SessionId> {
     let value = is_hex.then(|| u128::from_str_radix(text, 16).ok()).flatten()?;
     Some(SessionId::from_bytes(value.to_be_bytes()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(lines: &[(HeaderName, &str)]) -> Headers {
+        let mut headers = Headers::new();
+        for (name, value) in lines {
+            headers.push(name.clone(), *value);
+        }
+        headers
+    }
+
+    #[test]
+    fn mandatory_headers_are_missing_repeated_or_malformed() {
+        assert_eq!(Headers::new().from(), Err(HeaderError::Missing(HeaderName::From)));
+        assert_eq!(headers(&[(HeaderName::CallId, "a"), (HeaderName::CallId, "a")]).call_id(), Err(HeaderError::Repeated(HeaderName::CallId)));
+        assert_eq!(headers(&[(HeaderName::CallId, "a b")]).call_id(), Err(HeaderError::Malformed(HeaderName::CallId)));
+        assert_eq!(headers(&[(HeaderName::To, "<sip:a@b>, <sip:c@d>")]).to(), Err(HeaderError::Malformed(HeaderName::To)));
+        assert_eq!(Headers::new().vias(), Err(HeaderError::Missing(HeaderName::Via)));
+    }
+
+    #[test]
+    fn numbers_do_not_wrap() {
+        for (value, number) in [("0009   INVITE", Some(9)), ("2147483647 INVITE", Some(i32::MAX.unsigned_abs())), ("2147483648 INVITE", None), ("-1 INVITE", None), ("INVITE", None)] {
+            assert_eq!(headers(&[(HeaderName::CSeq, value)]).cseq().ok().map(|cseq| cseq.number), number, "{value}");
+        }
+        for (value, hops) in [("0068", Some(68)), ("255", Some(255)), ("256", None), ("300", None)] {
+            assert_eq!(headers(&[(HeaderName::MaxForwards, value)]).max_forwards().ok().flatten(), hops, "{value}");
+        }
+        assert_eq!(headers(&[(HeaderName::Expires, "100000000000")]).expires(), Ok(Some(u32::MAX)));
+    }
+
+    #[test]
+    fn lists_of_routes_keep_their_order() {
+        let list = headers(&[(HeaderName::RecordRoute, "<sip:p1;lr>, <sip:p2;lr>"), (HeaderName::RecordRoute, "<sip:p3>")]);
+        let hosts: Vec<String> = list.record_routes().unwrap().iter().map(|route| route.uri.to_string()).collect();
+        assert_eq!(hosts, ["sip:p1;lr", "sip:p2;lr", "sip:p3"]);
+    }
+
+    #[test]
+    fn reasons_read_and_write() {
+        let reason = headers(&[(HeaderName::Reason, r#"SIP ;cause=200 ;text="Call, \"completed\" elsewhere", Q.850;cause=16"#)]);
+        let found = reason.reasons().unwrap();
+        assert_eq!(found.len(), 2);
+        assert_eq!(found[0].text.as_deref(), Some("Call, \"completed\" elsewhere"));
+        assert_eq!(found[1], Reason { protocol: "Q.850".to_owned(), cause: Some(16), text: None });
+        assert_eq!(reason_value(&found[0]), r#"SIP;cause=200;text="Call, \"completed\" elsewhere""#);
+        assert_eq!(Headers::new().reason(), Ok(None));
+    }
+
+    #[test]
+    fn session_id_halves_read_and_nil_is_unknown() {
+        let ours = "ab30317f1a784dc48ff824d0d3715d86";
+        let theirs = "47755a9de7794ba387653f2099600ef2";
+        let both = headers(&[(HeaderName::SessionId, &format!("{ours};remote={theirs}"))]);
+        assert_eq!(both.session_id().unwrap().unwrap().to_string(), ours);
+        assert_eq!(both.session_id_remote().unwrap().unwrap().to_string(), theirs);
+        let first = headers(&[(HeaderName::SessionId, &format!("{ours};remote={}", "0".repeat(32)))]);
+        assert_eq!(first.session_id_remote(), Ok(None));
+        assert!(headers(&[(HeaderName::SessionId, "xyz")]).session_id().is_err());
+    }
+
+    #[test]
+    fn retry_after_leaves_comment_and_parameters() {
+        for (value, expected) in [("120 (in a meeting)", 120), ("18000;duration=3600", 18_000), ("5", 5)] {
+            assert_eq!(headers(&[(HeaderName::RetryAfter, value)]).retry_after(), Ok(Some(Duration::from_secs(expected))));
+        }
+        assert!(headers(&[(HeaderName::RetryAfter, "soon")]).retry_after().is_err());
+    }
+
+    #[test]
+    fn content_types_drop_case_and_parameters() {
+        assert_eq!(headers(&[(HeaderName::ContentType, "Application / SDP ; charset=x")]).content_type(), Ok(Some("application/sdp".to_owned())));
+        assert!(headers(&[(HeaderName::ContentType, "sdp")]).content_type().is_err());
+    }
+
+    #[test]
+    fn rack_reads_three_parts() {
+        let rack = headers(&[(HeaderName::RAck, "776656 1 INVITE")]).rack().unwrap().unwrap();
+        assert_eq!(rack, RAck { rseq: 776_656, cseq: CSeq { number: 1, method: Method::Invite } });
+    }
+}

@@ -321,3 +321,99 @@ fn escape_user(text: &str) -> String {
 pub(crate) fn is_bare_addr_spec(text: &str) -> bool {
     !text.contains([',', '?']) && scan::trim(text) == text
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn uri(text: &str) -> Uri {
+        Uri::parse(text).unwrap_or_else(|error| panic!("{text}: {error}"))
+    }
+
+    #[test]
+    fn uris_write_what_they_read() {
+        for text in [
+            "sip:alice@a.example",
+            "sips:alice:pw@a.example:5061;transport=tcp;lr?Subject=x&To=y",
+            "sip:1_u~(t)&i't+i$/c?,/;;*:&i=1,w!*p$w~d.(d't-i)@example.com",
+            "sip:[2001:db8::10]:5070",
+            "sip:192.0.2.1",
+            "sip:user;par=u%40example.net@example.com",
+            "tel:+49-30-123;ext=7;phone-context=+49",
+            "urn:service:sos",
+        ] {
+            assert_eq!(uri(text).to_string(), text);
+        }
+    }
+
+    #[test]
+    fn user_parts_unescape_whole() {
+        assert_eq!(uri("sip:sips%3Auser%40example.com@example.net").user_unescaped().as_deref(), Some("sips:user@example.com"));
+        assert_eq!(uri("sip:null-%00-null@h").user_unescaped().as_deref(), Some("null-\0-null"));
+        assert_eq!(uri("sip:100%@h").user_unescaped().as_deref(), Some("100%"));
+        assert_eq!(uri("sip:%Z%4@h").user_unescaped().as_deref(), Some("%Z%4"));
+        assert_eq!(uri("sip:h").user_unescaped(), None);
+        assert_eq!(uri("tel:+1").user_unescaped().as_deref(), Some("+1"));
+    }
+
+    #[test]
+    fn plain_users_are_escaped_and_come_back() {
+        let host = Host::Name("h".to_owned());
+        for user in ["1001", "a b@c;d?e/f#g%h", "Müller", "*97#", "<>\"\r\n"] {
+            let made = Uri::Sip(SipUri::with_user(user, host.clone(), None));
+            let read = uri(&made.to_string());
+            assert_eq!(read, made);
+            assert_eq!(read.user_unescaped().as_deref(), Some(user));
+        }
+    }
+
+    #[test]
+    fn broken_uris_say_why() {
+        for (text, why) in [
+            ("alice", UriError::Scheme),
+            ("", UriError::Scheme),
+            ("1sip:a@b", UriError::Scheme),
+            ("<sip:a@b>", UriError::Character),
+            ("sip:a@b; lr", UriError::Character),
+            ("sip:a\0@b", UriError::Character),
+            ("sip:@b", UriError::Part),
+            ("sip:a@", UriError::Part),
+            ("sip:a@b:99999", UriError::Part),
+            ("sip:a@b;;lr", UriError::Part),
+            ("sip:2001:db8::10", UriError::Part),
+            ("sip:a@b@c", UriError::Part),
+            ("tel:", UriError::Part),
+            ("tel:alice", UriError::Part),
+        ] {
+            assert_eq!(Uri::parse(text), Err(why), "{text}");
+        }
+    }
+
+    /// The pairs of RFC 3261 19.1.4, under other names.
+    #[test]
+    fn equivalence_follows_the_rfc() {
+        for (one, two) in [
+            ("sip:%61nna@example.org;transport=TCP", "sip:anna@EXAMPLE.org;Transport=tcp"),
+            ("sip:bob@h.example", "sip:bob@h.example;newparam=5"),
+            ("sip:bob@h.example;security=on", "sip:bob@h.example;newparam=5"),
+            ("sip:h.example;transport=tcp;method=REGISTER?to=sip:b%40h.example", "sip:h.example;method=REGISTER;transport=tcp?to=sip:b%40h.example"),
+            ("sip:a@h.example?subject=x&priority=urgent", "sip:a@h.example?priority=urgent&subject=x"),
+            ("tel:+49-30-123", "tel:+4930(123)"),
+        ] {
+            assert!(uri(one).is_equivalent(&uri(two)), "{one} {two}");
+        }
+        for (one, two) in [
+            ("SIP:ANNA@example.org", "sip:anna@example.org"),
+            ("sip:bob@h.example", "sip:bob@h.example:5060"),
+            ("sip:bob@h.example", "sip:bob@h.example;transport=udp"),
+            ("sip:bob@h.example", "sip:bob@h.example:6000;transport=tcp"),
+            ("sip:bob@h.example", "sip:bob@h.example?Subject=next"),
+            ("sip:bob@h.example", "sip:bob@192.0.2.4"),
+            ("sip:c@h.example;security=on", "sip:c@h.example;security=off"),
+            ("sip:a@h", "sips:a@h"),
+            ("sip:a%40b@h", "sip:a%41b@h"),
+        ] {
+            assert!(!uri(one).is_equivalent(&uri(two)), "{one} {two}");
+        }
+    }
+}

@@ -157,12 +157,10 @@ mod tests {
         let mut others = Vec::new();
         while let Some((at, _)) = machine.poll_timeout() {
             machine.handle_timeout(at);
-            for output in drain(machine) {
-                match output {
-                    ClientOutput::Send(_) => sent_at.push((at - start).as_millis()),
-                    other => others.push(other),
-                }
-            }
+            let (sent, rest): (Vec<_>, Vec<_>) =
+                drain(machine).into_iter().partition(|output| matches!(output, ClientOutput::Send(_)));
+            sent_at.extend(sent.iter().map(|_| (at - start).as_millis()));
+            others.extend(rest);
         }
         (sent_at, others)
     }

@@ -59,11 +59,8 @@ impl TransactionKey {
 
 /// The sender's host and port, as a name: two hosts that differ in case only are one.
 fn sent_by(via: &Via) -> String {
-    let mut text = via.host.to_string().to_ascii_lowercase();
-    if let Some(port) = via.port {
-        text.push_str(&format!(":{port}"));
-    }
-    text
+    let host = via.host.to_string().to_ascii_lowercase();
+    via.port.map_or_else(|| host.clone(), |port| format!("{host}:{port}"))
 }
 
 #[cfg(test)]

@@ -208,12 +208,10 @@ mod tests {
         let mut ended = Vec::new();
         while let Some((at, _)) = machine.poll_timeout() {
             machine.handle_timeout(at);
-            for output in drain(&mut machine) {
-                match output {
-                    ServerOutput::Send(_) => sent_at.push((at - start).as_millis()),
-                    other => ended.push((other, (at - start).as_secs())),
-                }
-            }
+            let (sent, rest): (Vec<_>, Vec<_>) =
+                drain(&mut machine).into_iter().partition(|output| matches!(output, ServerOutput::Send(_)));
+            sent_at.extend(sent.iter().map(|_| (at - start).as_millis()));
+            ended.extend(rest.into_iter().map(|output| (output, (at - start).as_secs())));
         }
         assert_eq!(sent_at, [500, 1500, 3500, 7500, 11_500, 15_500, 19_500, 23_500, 27_500, 31_500]);
         assert_eq!(ended, [(ServerOutput::AckTimedOut, 32)]);

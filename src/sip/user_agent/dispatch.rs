@@ -27,6 +27,8 @@ use crate::sip::user_agent::reach;
 use crate::sip::user_agent::server::ServerMachine;
 use crate::sip::user_agent::usages::UsageMachine;
 
+/// RFC 6086 4.2.2.
+const BAD_INFO_PACKAGE: StatusCode = StatusCode(469);
 /// How often an unknown source is logged at most.
 const WARN_INTERVAL: Duration = Duration::from_secs(10);
 
@@ -123,12 +125,16 @@ impl UserAgent {
 
     fn dispatch(&mut self, trunk: usize, flow: Flow, key: &TransactionKey, request: Request, now: Instant) {
         let in_dialog = request.headers.to().is_ok_and(|to| to.tag().is_some());
-        match request.method {
-            Method::Cancel => self.cancel(key, &request, now),
-            _ if in_dialog => self.in_dialog(trunk, key, request, now),
-            Method::Invite => self.invited(trunk, flow, key, request, now),
-            Method::Options => self.answer(key, &request, now),
-            _ => self.respond_with(key, &request, StatusCode::CALL_DOES_NOT_EXIST, now),
+        if request.method == Method::Cancel {
+            self.cancel(key, &request, now);
+        } else if in_dialog {
+            self.in_dialog(trunk, key, request, now);
+        } else if request.method == Method::Invite {
+            self.invited(trunk, flow, key, request, now);
+        } else if request.method == Method::Options {
+            self.answer(key, &request, now);
+        } else {
+            self.respond_with(key, &request, StatusCode::CALL_DOES_NOT_EXIST, now);
         }
     }
 
@@ -188,30 +194,23 @@ impl UserAgent {
 
     /// Answers a request that changes nothing: OPTIONS (RFC 3261 11.2) and INFO (RFC 6086 4.2.2).
     pub(super) fn answer(&mut self, key: &TransactionKey, request: &Request, now: Instant) {
-        let response = match request.method {
-            Method::Info if request.headers.contains(&HeaderName::Other("Info-Package".to_owned())) => {
-                StatusCode::new(469).map(|status| {
-                    let mut response = Response::for_request(request, status);
-                    "Bad Info Package".clone_into(&mut response.reason);
-                    response.headers.push(HeaderName::Other("Recv-Info".to_owned()), "");
-                    response
-                })
-            }
-            Method::Info if !request.body.is_empty() => {
-                Some(inspect::unsupported_media(request, HeaderName::Accept, ""))
-            }
-            Method::Options => {
-                let mut response = Response::for_request(request, StatusCode::OK);
-                response.headers.push(HeaderName::Accept, "application/sdp");
-                response.headers.push(HeaderName::AcceptEncoding, "identity");
-                response.headers.push(HeaderName::Allow, inspect::ALLOW);
-                response.headers.push(HeaderName::Supported, "");
-                Some(response)
-            }
-            _ => Some(Response::for_request(request, StatusCode::OK)),
+        let response = if request.method == Method::Options {
+            let mut response = Response::for_request(request, StatusCode::OK);
+            response.headers.push(HeaderName::Accept, "application/sdp");
+            response.headers.push(HeaderName::AcceptEncoding, "identity");
+            response.headers.push(HeaderName::Allow, inspect::ALLOW);
+            response.headers.push(HeaderName::Supported, "");
+            response
+        } else if request.headers.contains(&HeaderName::Other("Info-Package".to_owned())) {
+            let mut response = Response::for_request(request, BAD_INFO_PACKAGE);
+            "Bad Info Package".clone_into(&mut response.reason);
+            response.headers.push(HeaderName::Other("Recv-Info".to_owned()), "");
+            response
+        } else if request.body.is_empty() {
+            Response::for_request(request, StatusCode::OK)
+        } else {
+            inspect::unsupported_media(request, HeaderName::Accept, "")
         };
-        if let Some(response) = response {
-            self.respond(key, response, now);
-        }
+        self.respond(key, response, now);
     }
 }

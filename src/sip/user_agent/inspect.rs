@@ -80,11 +80,12 @@ impl UserAgent {
 
 /// RFC 3261 8.2.1: 405 for a method that is a method, 501 for a token that no registered method could be.
 fn refuse_method(request: &Request) -> Option<Response> {
-    let status = match &request.method {
-        Method::Invite | Method::Ack | Method::Bye | Method::Cancel | Method::Options | Method::Info => return None,
-        Method::Other(name) if !name.bytes().all(|byte| byte.is_ascii_uppercase()) => StatusCode::NOT_IMPLEMENTED,
-        _ => StatusCode::METHOD_NOT_ALLOWED,
-    };
+    use Method::{Ack, Bye, Cancel, Info, Invite, Options};
+    if matches!(request.method, Invite | Ack | Bye | Cancel | Options | Info) {
+        return None;
+    }
+    let is_word = request.method.as_str().bytes().all(|byte| byte.is_ascii_uppercase());
+    let status = if is_word { StatusCode::METHOD_NOT_ALLOWED } else { StatusCode::NOT_IMPLEMENTED };
     let mut response = Response::for_request(request, status);
     response.headers.push(HeaderName::Allow, ALLOW);
     Some(response)

@@ -372,8 +372,8 @@ fn the_route_set_is_followed_and_a_strict_router_takes_the_request_uri() {
 
 /// The response of a peer to the last request that we sent, from fork `tag`.
 fn response(to: &str, status: &str, tag: &str) -> String {
-    let copied: String = ["Via", "From", "Call-ID", "CSeq"].iter().map(|name| format!("{name}: {}\n", header(to, name))).collect();
-    format!("SIP/2.0 {status}\n{copied}To: <sip:1001@10.0.0.2>;tag={tag}\nContact: <sip:{tag}@10.0.0.2>\n\n")
+    let copied = ["Via", "From", "Call-ID", "CSeq"].map(|name| format!("{name}: {}", header(to, name))).join("\n");
+    format!("SIP/2.0 {status}\n{copied}\nTo: <sip:1001@10.0.0.2>;tag={tag}\nContact: <sip:{tag}@10.0.0.2>\n\n")
 }
 
 #[test]
