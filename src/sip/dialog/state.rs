@@ -45,17 +45,18 @@ impl SessionPair {
 }
 
 impl Dialog {
-    /// The dialog that our response to `invite` makes (12.1.1). `None` where the INVITE lacks what a dialog is made
-    /// of; sanity should have refused it.
+    /// The dialog that our response to `invite` makes (12.1.1). An INVITE of RFC 2543 may have no Contact: its From is
+    /// the target then. `None` where it lacks what a dialog is made of; sanity should have refused it.
     pub fn of_uas(invite: &Request, local_tag: &str, session: SessionPair) -> Option<Self> {
         let (mut local, remote) = (invite.headers.to().ok()?, invite.headers.from().ok()?);
+        let remote_target = contact_of(&invite.headers).unwrap_or_else(|| remote.uri.clone());
         local.set_tag(local_tag);
         Some(Self {
             id: DialogId::new(invite.headers.call_id().ok()?, local_tag, remote.tag().unwrap_or_default()),
             local,
             remote,
             route_set: invite.headers.record_routes().ok()?,
-            remote_target: contact_of(&invite.headers)?,
+            remote_target,
             local_cseq: 0,
             remote_cseq: Some(invite.headers.cseq().ok()?.number),
             session,

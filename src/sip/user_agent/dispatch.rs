@@ -104,7 +104,7 @@ impl UserAgent {
             self.ack(trunk, &key, request, now);
         } else if self.servers.contains_key(&key) {
             self.retransmitted(&key, now);
-        } else if self.is_full() && request.method != Method::Cancel {
+        } else if self.is_full() && !self.belongs_to_a_call(&request) {
             self.count(Counter::Overload);
             let retry_after = Some(self.config.overload_retry_after);
             let refusal = Refusal { retry_after, ..Refusal::new(StatusCode::SERVICE_UNAVAILABLE) };
@@ -112,7 +112,7 @@ impl UserAgent {
             self.send_stateless(&path, response, &request);
         } else {
             let refusal = self.inspect(&key, &request);
-            self.open_server(&key, path, &request);
+            self.open_server(trunk, &key, path, &request);
             match refusal {
                 Some(response) => {
                     self.count(Counter::Rejected);
@@ -123,10 +123,17 @@ impl UserAgent {
         }
     }
 
+    /// Whether a request is about a call that we have: it is served even when nothing new is.
+    fn belongs_to_a_call(&self, request: &Request) -> bool {
+        let cancelled = || TransactionKey::cancelled_by(request).is_some_and(|invite| self.servers.contains_key(&invite));
+        let in_dialog = DialogId::of_request(&request.headers).is_some_and(|id| self.dialogs.contains_key(&id));
+        in_dialog || (request.method == Method::Cancel && cancelled())
+    }
+
     fn dispatch(&mut self, trunk: usize, flow: Flow, key: &TransactionKey, request: Request, now: Instant) {
         let in_dialog = request.headers.to().is_ok_and(|to| to.tag().is_some());
         if request.method == Method::Cancel {
-            self.cancel(key, &request, now);
+            self.cancel(trunk, key, &request, now);
         } else if in_dialog {
             self.in_dialog(trunk, key, request, now);
         } else if request.method == Method::Invite {
@@ -153,9 +160,10 @@ impl UserAgent {
         }
     }
 
-    fn cancel(&mut self, key: &TransactionKey, request: &Request, now: Instant) {
+    fn cancel(&mut self, trunk: usize, key: &TransactionKey, request: &Request, now: Instant) {
         let invite = TransactionKey::cancelled_by(request);
-        let Some((invite, entry)) = invite.and_then(|invite| self.servers.get(&invite).map(|entry| (invite, entry))) else {
+        let found = invite.and_then(|invite| self.servers.get(&invite).map(|entry| (invite, entry)));
+        let Some((invite, entry)) = found.filter(|(_, entry)| entry.trunk == trunk) else {
             self.respond_with(key, request, StatusCode::CALL_DOES_NOT_EXIST, now);
             return;
         };

@@ -69,12 +69,8 @@ impl UserAgent {
         if request.method != Method::Invite {
             return None;
         }
-        if request.headers.max_forwards() == Ok(Some(0)) {
-            return Some(Response::for_request(request, StatusCode::TOO_MANY_HOPS));
-        }
-        // An INVITE makes a dialog, which needs somewhere to go (8.1.1.8).
-        let is_reachable = request.headers.contacts().is_ok_and(|contacts| !contacts.is_empty());
-        (!is_reachable).then(|| Response::for_request(request, StatusCode::BAD_REQUEST))
+        let is_spent = request.headers.max_forwards() == Ok(Some(0));
+        is_spent.then(|| Response::for_request(request, StatusCode::TOO_MANY_HOPS))
     }
 }
 

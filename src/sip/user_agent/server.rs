@@ -30,6 +30,7 @@ use crate::sip::user_agent::reach::ReplyPath;
 pub(super) struct ServerEntry {
     pub(super) machine: ServerMachine,
     pub(super) path: ReplyPath,
+    pub(super) trunk: usize,
     /// The usage that the request belongs to.
     pub(super) leg: Option<LegId>,
     /// The tag of our responses, unless the request brought one.
@@ -78,7 +79,7 @@ impl ServerMachine {
 
 impl UserAgent {
     /// Opens the transaction of a new request.
-    pub(super) fn open_server(&mut self, key: &TransactionKey, path: ReplyPath, request: &Request) {
+    pub(super) fn open_server(&mut self, trunk: usize, key: &TransactionKey, path: ReplyPath, request: &Request) {
         let (reliable, timing) = (path.flow.transport == Transport::Tcp, self.config.timing);
         let machine = if request.method == Method::Invite {
             ServerMachine::Invite(ServerInvite::new(reliable, timing))
@@ -91,7 +92,7 @@ impl UserAgent {
         }
         let local_tag = self.new_tag();
         let is_invite_like = request.method == Method::Invite;
-        let entry = ServerEntry { machine, path, leg: None, local_tag, session: None, name, is_invite_like };
+        let entry = ServerEntry { machine, path, trunk, leg: None, local_tag, session: None, name, is_invite_like };
         self.servers.insert(key.clone(), entry);
     }
 

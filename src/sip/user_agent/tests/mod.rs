@@ -1,6 +1,8 @@
 //! Two user agents on a wire under virtual time, and one that is spoken to in raw text.
 
+mod bench;
 mod calls;
+mod dialogs;
 mod outbound;
 mod raw;
 
