@@ -31,14 +31,17 @@ pub const fn encoding_name(codec: TrunkCodec) -> &'static str {
 
 /// The payload types of a media line that we understand, in its order.
 pub fn formats(media: &Media) -> Vec<(u8, Format)> {
-    let payload_types = media.fmt.split_ascii_whitespace().filter_map(|text| text.parse().ok()).filter(|number| *number < 128);
+    let payload_types =
+        media.fmt.split_ascii_whitespace().filter_map(|text| text.parse().ok()).filter(|number| *number < 128);
     payload_types.filter_map(|number| meaning(media, number).map(|format| (number, format))).collect()
 }
 
 /// An `a=rtpmap` overrides a static number; without one, 0 and 8 mean what RFC 3551 says.
 fn meaning(media: &Media, payload_type: u8) -> Option<Format> {
     let maps = media.attributes.iter().filter(|attribute| attribute.attribute == "rtpmap");
-    let mapped = maps.filter_map(|attribute| attribute.value.as_deref()?.trim().split_once(' ')).find(|(number, _)| number.parse() == Ok(payload_type));
+    let mapped = maps
+        .filter_map(|attribute| attribute.value.as_deref()?.trim().split_once(' '))
+        .find(|(number, _)| number.parse() == Ok(payload_type));
     match (mapped, payload_type) {
         (Some((_, encoding)), _) => encoded(encoding.trim()),
         (None, 0) => Some(Format::Audio(TrunkCodec::Pcmu)),
@@ -56,7 +59,10 @@ fn encoded(encoding: &str) -> Option<Format> {
     if name.eq_ignore_ascii_case("telephone-event") {
         return Some(Format::TelephoneEvent);
     }
-    [TrunkCodec::Pcmu, TrunkCodec::Pcma].into_iter().find(|codec| encoding_name(*codec).eq_ignore_ascii_case(name)).map(Format::Audio)
+    [TrunkCodec::Pcmu, TrunkCodec::Pcma]
+        .into_iter()
+        .find(|codec| encoding_name(*codec).eq_ignore_ascii_case(name))
+        .map(Format::Audio)
 }
 
 /// Packet times that we can send with, in milliseconds.
@@ -87,13 +93,16 @@ mod tests {
         let found = formats(&media("m=audio 4000 RTP/AVP 8 0 3 18"));
         assert_eq!(found, [(8, Format::Audio(TrunkCodec::Pcma)), (0, Format::Audio(TrunkCodec::Pcmu))]);
         assert_eq!(formats(&media("m=audio 4000 RTP/AVP 0\na=rtpmap:0 G729/8000")), []);
-        let dynamic = formats(&media("m=audio 4000 RTP/AVP 96 97 98\na=rtpmap:96 pcma/8000/1\na=rtpmap:97 PCMU/16000\na=rtpmap:98 PCMU/8000/2"));
+        let dynamic = formats(&media(
+            "m=audio 4000 RTP/AVP 96 97 98\na=rtpmap:96 pcma/8000/1\na=rtpmap:97 PCMU/16000\na=rtpmap:98 PCMU/8000/2",
+        ));
         assert_eq!(dynamic, [(96, Format::Audio(TrunkCodec::Pcma))]);
     }
 
     #[test]
     fn telephone_event_counts_at_8000_only() {
-        let lines = "m=audio 4000 RTP/AVP 0 100 101\na=rtpmap:100 telephone-event/48000\na=rtpmap:101 Telephone-Event/8000";
+        let lines =
+            "m=audio 4000 RTP/AVP 0 100 101\na=rtpmap:100 telephone-event/48000\na=rtpmap:101 Telephone-Event/8000";
         assert_eq!(formats(&media(lines)).last(), Some(&(101, Format::TelephoneEvent)));
         assert_eq!(formats(&media(lines)).len(), 2);
     }
@@ -112,7 +121,11 @@ mod tests {
             ("\na=maxptime:10", 10),
             ("\na=ptime:60\na=maxptime:40", 40),
         ] {
-            assert_eq!(send_ptime_ms(&media(&format!("m=audio 4000 RTP/AVP 0{attributes}")), 20), expected, "{attributes}");
+            assert_eq!(
+                send_ptime_ms(&media(&format!("m=audio 4000 RTP/AVP 0{attributes}")), 20),
+                expected,
+                "{attributes}"
+            );
         }
     }
 }

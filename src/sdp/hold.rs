@@ -18,6 +18,7 @@ pub enum Direction {
 
 impl Direction {
     /// From both halves.
+    #[expect(clippy::fn_params_excessive_bools, reason = "a direction is these two")]
     pub const fn new(send: bool, receive: bool) -> Self {
         match (send, receive) {
             (true, true) => Self::SendRecv,

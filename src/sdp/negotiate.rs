@@ -36,7 +36,11 @@ pub(crate) fn parse(description: &[u8]) -> Result<sdp_types::Session, Refusal> {
 }
 
 /// The first audio line that we can use, with its place. Otherwise, why the line that came furthest cannot be used.
-pub(crate) fn first_usable(session: &sdp_types::Session, ours: IpAddr, codecs: &[TrunkCodec]) -> Result<(usize, Stream), Refusal> {
+pub(crate) fn first_usable(
+    session: &sdp_types::Session,
+    ours: IpAddr,
+    codecs: &[TrunkCodec],
+) -> Result<(usize, Stream), Refusal> {
     let mut best = Refusal::NoAudio;
     for (index, media) in session.medias.iter().enumerate().filter(|(_, media)| is_audio(media) && media.port != 0) {
         match read_stream(session, media, ours) {
@@ -90,30 +94,38 @@ fn read_address(connection: &Connection) -> Result<IpAddr, Refusal> {
     if connection.nettype != NetType::In {
         return Err(Refusal::Network);
     }
-    let address = connection.try_address().map_err(|_| Refusal::AddressName)?.ip;
+    let address = connection.try_address().map_err(|_name| Refusal::AddressName)?.ip;
     let agrees = match connection.addrtype {
         AddrType::Ip4 => address.is_ipv4(),
         AddrType::Ip6 => address.is_ipv6(),
         AddrType::Other(_) => false,
     };
-    match address {
-        _ if !agrees => Err(Refusal::Network),
-        _ if address.is_multicast() => Err(Refusal::Multicast),
-        IpAddr::V4(v4) if v4.is_broadcast() => Err(Refusal::Multicast),
-        _ => Ok(address),
+    let is_broadcast = matches!(address, IpAddr::V4(v4) if v4.is_broadcast());
+    if !agrees {
+        Err(Refusal::Network)
+    } else if address.is_multicast() || is_broadcast {
+        Err(Refusal::Multicast)
+    } else {
+        Ok(address)
     }
 }
 
 /// The line's own attribute, else the session's, else sendrecv.
 fn direction(session: &sdp_types::Session, media: &Media) -> Direction {
-    let of = |attributes: &[sdp_types::Attribute]| attributes.iter().find_map(|attribute| Direction::parse(&attribute.attribute));
+    let of = |attributes: &[sdp_types::Attribute]| {
+        attributes.iter().find_map(|attribute| Direction::parse(&attribute.attribute))
+    };
     of(&media.attributes).or_else(|| of(&session.attributes)).unwrap_or_default()
 }
 
 /// `a=rtcp:port [IN IP4 address]` (RFC 3605), else the next port. Only the media's own host is taken: the peer
 /// cannot point our reports at somebody else.
 fn rtcp_address(media: &Media, rtp: SocketAddr) -> SocketAddr {
-    let value = media.attributes.iter().find(|attribute| attribute.attribute == "rtcp").and_then(|attribute| attribute.value.as_deref());
+    let value = media
+        .attributes
+        .iter()
+        .find(|attribute| attribute.attribute == "rtcp")
+        .and_then(|attribute| attribute.value.as_deref());
     let mut words = value.unwrap_or_default().split_ascii_whitespace();
     let port = words.next().and_then(|port| port.parse().ok()).filter(|port| *port != 0);
     let address = words.nth(2).map_or(Ok(rtp.ip()), str::parse);

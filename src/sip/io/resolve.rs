@@ -41,7 +41,8 @@ pub async fn resolve(host: &Host, port: u16) -> Result<Vec<SocketAddr>, ResolveE
     let Ok(found) = tokio::time::timeout(SIP_RESOLVE_TIMEOUT, lookup).await else {
         return Err(ResolveError::Timeout { host: host.clone() });
     };
-    let mut addresses: Vec<SocketAddr> = found.map_err(|source| ResolveError::Lookup { host: host.clone(), source })?.collect();
+    let mut addresses: Vec<SocketAddr> =
+        found.map_err(|source| ResolveError::Lookup { host: host.clone(), source })?.collect();
     addresses.dedup();
     if addresses.is_empty() { Err(ResolveError::Empty { host: host.clone() }) } else { Ok(addresses) }
 }

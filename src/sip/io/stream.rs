@@ -144,13 +144,12 @@ impl Streams {
         let Ok(local) = stream.local_addr() else { return };
         let is_trunk = (self.config.is_trunk)(remote.ip());
         let stranger = (!is_trunk).then(|| Arc::clone(&self.strangers).try_acquire_owned());
-        let permits = match (Arc::clone(&self.connections).try_acquire_owned(), stranger.transpose()) {
-            (Ok(connection), Ok(stranger)) => (connection, stranger),
-            _ => {
-                metrics::counter!("tandem_sip_connections_refused_total").increment(1);
-                return;
-            }
+        let (Ok(permit), Ok(stranger)) = (Arc::clone(&self.connections).try_acquire_owned(), stranger.transpose())
+        else {
+            metrics::counter!("tandem_sip_connections_refused_total").increment(1);
+            return;
         };
+        let permits = (permit, stranger);
         let (connection, queued) = Connection::new(self.flow(local, remote), &self.stop);
         let streams = self.clone();
         self.tasks.spawn(async move { streams.run(stream, connection, queued, permits).await });
@@ -159,11 +158,14 @@ impl Streams {
     /// Opens a connection for `flow`. What is queued meanwhile is written once it is up.
     pub(crate) fn connect(&self, flow: Flow) -> io::Result<Connection> {
         let permit = Arc::clone(&self.connections).try_acquire_owned();
-        let permit = permit.map_err(|_| io::Error::new(io::ErrorKind::QuotaExceeded, "too many stream connections"))?;
+        let permit = permit.map_err(|full| io::Error::new(io::ErrorKind::QuotaExceeded, full))?;
         let (connection, queued) = Connection::new(self.flow(flow.local, flow.remote), &self.stop);
         let (streams, mut opened) = (self.clone(), connection.clone());
         self.tasks.spawn(async move {
-            match timeout(streams.config.connect_timeout, open(flow)).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
+            match timeout(streams.config.connect_timeout, open(flow))
+                .await
+                .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+            {
                 Ok(stream) => {
                     opened.flow.local = stream.local_addr().unwrap_or(flow.local);
                     streams.run(stream, opened, queued, (permit, None)).await;
@@ -235,13 +237,10 @@ impl Streams {
                 Ok(size) => framer.push(buffer.get(..size).unwrap_or_default()),
                 Err(error) => return CloseReason::Io(error),
             }
-            let mut ended_one = false;
-            while let Some(framed) = framer.next() {
-                ended_one = true;
-                if let Some(reason) = self.take(framed, connection).await {
-                    return reason;
-                }
-            }
+            let ended_one = match self.take_all(&mut framer, connection).await {
+                Ok(count) => count > 0,
+                Err(reason) => return reason,
+            };
             // The clock runs from a message's first byte; a trickle does not wind it up again.
             message_deadline = match message_deadline {
                 _ if !framer.is_mid_message() => None,
@@ -249,6 +248,18 @@ impl Streams {
                 _ => Some(Instant::now() + self.config.message_timeout),
             };
         }
+    }
+
+    /// Handles what the framer has, and counts it.
+    async fn take_all(&self, framer: &mut StreamFramer, connection: &Connection) -> Result<usize, CloseReason> {
+        let mut count = 0;
+        while let Some(framed) = framer.next() {
+            count += 1;
+            if let Some(reason) = self.take(framed, connection).await {
+                return Err(reason);
+            }
+        }
+        Ok(count)
     }
 
     async fn take(&self, framed: Framed, connection: &Connection) -> Option<CloseReason> {
@@ -295,7 +306,12 @@ async fn open(flow: Flow) -> io::Result<TcpStream> {
 }
 
 /// Writes what is queued until told to close; then what is left, and the end of the stream.
-async fn write(mut writer: OwnedWriteHalf, mut queued: mpsc::Receiver<Bytes>, state: Arc<State>, config: Arc<Config>) -> Result<(), CloseReason> {
+async fn write(
+    mut writer: OwnedWriteHalf,
+    mut queued: mpsc::Receiver<Bytes>,
+    state: Arc<State>,
+    config: Arc<Config>,
+) -> Result<(), CloseReason> {
     let mut closing = false;
     let written = loop {
         let bytes = if closing {
@@ -325,7 +341,12 @@ async fn write(mut writer: OwnedWriteHalf, mut queued: mpsc::Receiver<Bytes>, st
     written
 }
 
-async fn write_all(writer: &mut OwnedWriteHalf, mut bytes: &[u8], state: &State, config: &Config) -> Result<(), CloseReason> {
+async fn write_all(
+    writer: &mut OwnedWriteHalf,
+    mut bytes: &[u8],
+    state: &State,
+    config: &Config,
+) -> Result<(), CloseReason> {
     while !bytes.is_empty() {
         let written = tokio::select! {
             biased;

@@ -59,6 +59,14 @@ impl UdpPort {
         }
     }
 
+    fn hand_over(&self, datagram: &[u8], remote: SocketAddr, inbound: &mpsc::Sender<Internal>) {
+        let bytes = Bytes::copy_from_slice(datagram);
+        let flow = Flow { transport: Transport::Udp, local: self.local, remote, connection: None };
+        if inbound.try_send(Internal::Inbound(Inbound::Message { flow, bytes })).is_err() {
+            metrics::counter!("tandem_sip_datagrams_dropped_total", "direction" => "in").increment(1);
+        }
+    }
+
     /// Reads until stopped. A datagram for which there is no room is dropped and counted.
     pub(crate) async fn receive(self, inbound: mpsc::Sender<Internal>, stop: CancellationToken) {
         let mut buffer = vec![0; SIP_DATAGRAM_BYTES_MAX];
@@ -68,13 +76,7 @@ impl UdpPort {
                 received = self.socket.recv_from(&mut buffer) => received,
             };
             match received {
-                Ok((size, remote)) => {
-                    let bytes = Bytes::copy_from_slice(buffer.get(..size).unwrap_or_default());
-                    let flow = Flow { transport: Transport::Udp, local: self.local, remote, connection: None };
-                    if inbound.try_send(Internal::Inbound(Inbound::Message { flow, bytes })).is_err() {
-                        metrics::counter!("tandem_sip_datagrams_dropped_total", "direction" => "in").increment(1);
-                    }
-                }
+                Ok((size, remote)) => self.hand_over(buffer.get(..size).unwrap_or_default(), remote, &inbound),
                 // An ICMP error of an earlier send: not this socket's end.
                 Err(error) => tracing::debug!(local = %self.local, %error, "udp receive"),
             }

@@ -121,20 +121,25 @@ impl Message {
             return Err(fault);
         }
         let start = StartLine::parse(&head.start_line)?;
-        Self::assemble(start, head.headers, rest)
+        let body = Self::body(&head.headers, rest)?;
+        Ok(Self::assemble(start, head.headers, body))
     }
 
-    fn assemble(start: StartLine, headers: Headers, rest: &[u8]) -> Result<Self, ParseError> {
+    /// The body that Content-Length leaves of what follows the head.
+    fn body(headers: &Headers, rest: &[u8]) -> Result<Bytes, ParseError> {
         let body = match headers.content_length() {
             Ok(Some(length)) => rest.get(..length).ok_or(ParseError::Truncated)?,
             Ok(None) => rest,
             Err(_) => return Err(ParseError::ContentLength),
         };
-        let body = Bytes::copy_from_slice(body);
-        Ok(match start {
+        Ok(Bytes::copy_from_slice(body))
+    }
+
+    fn assemble(start: StartLine, headers: Headers, body: Bytes) -> Self {
+        match start {
             StartLine::Request { method, uri } => Self::Request(Request { method, uri, headers, body }),
             StartLine::Response { status, reason } => Self::Response(Response { status, reason, headers, body }),
-        })
+        }
     }
 
     /// The header fields.

@@ -10,6 +10,9 @@ use std::borrow::Cow;
 /// The character that stands for byte 0; bytes 0x80–0xFF use 0x10FE80–0x10FEFF.
 const BASE: u32 = 0x10_FE00;
 
+/// The first byte of every stand-in's UTF-8.
+const LEAD: u8 = 0xF4;
+
 fn stand_in(byte: u8) -> char {
     char::from_u32(BASE + u32::from(byte)).unwrap_or(char::REPLACEMENT_CHARACTER)
 }
@@ -21,6 +24,10 @@ fn stood_for(c: char) -> Option<u8> {
 
 /// Bytes from the wire as text.
 pub(crate) fn decode(bytes: &[u8]) -> String {
+    // The stand-ins are the characters whose UTF-8 begins with this byte, and some others.
+    if let Some(plain) = std::str::from_utf8(bytes).ok().filter(|_| !bytes.contains(&LEAD)) {
+        return plain.to_owned();
+    }
     let mut text = String::with_capacity(bytes.len());
     for chunk in bytes.utf8_chunks() {
         for c in chunk.valid().chars() {
@@ -38,6 +45,10 @@ pub(crate) fn decode(bytes: &[u8]) -> String {
 
 /// Text for the wire, appended to `out`. CR and LF become spaces: a value can never begin a header of its own.
 pub(crate) fn encode(text: &str, out: &mut Vec<u8>) {
+    if !text.bytes().any(|byte| matches!(byte, b'\r' | b'\n' | LEAD)) {
+        out.extend_from_slice(text.as_bytes());
+        return;
+    }
     let mut buffer = [0; 4];
     for c in text.chars() {
         match stood_for(c) {

@@ -23,8 +23,8 @@ use crate::sip::message::uri::Uri;
 /// What to do with bytes from the network.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Admission {
-    /// A message whose mandatory headers can be read: Via, From, To, Call-ID, CSeq, and Max-Forwards, Contact,
-    /// Route, Record-Route and Content-Type where present.
+    /// A message whose mandatory headers can be read: Via, From, To, Call-ID, `CSeq`, and where present Max-Forwards
+    /// and Route, Content-Type with a body, and Contact and Record-Route in responses and in requests that use them.
     Message(Message),
     /// A request that is refused: send the response, keep nothing.
     ///
@@ -53,7 +53,7 @@ pub enum Fault {
     /// A header.
     #[error(transparent)]
     Header(#[from] HeaderError),
-    /// CSeq names another method than the request line (RFC 3261 8.1.1.5).
+    /// `CSeq` names another method than the request line (RFC 3261 8.1.1.5).
     #[error("CSeq of another method")]
     CSeqMethod,
     /// The Request-URI's scheme is none of sip, sips and tel.
@@ -128,15 +128,15 @@ pub fn admit(bytes: &[u8]) -> Admission {
         (Ok(_), None) => None,
     };
     let verdict = match (fault, start) {
-        (Some(fault), _) | (None, Err(fault)) => Err(fault.into()),
-        (None, Ok(start)) => check_and_assemble(start, &head.headers, rest),
+        (Some(fault), _) | (None, Err(fault)) => Err((fault.into(), head.headers)),
+        (None, Ok(start)) => check_and_assemble(start, head.headers, rest),
     };
     match verdict {
         Ok(message) => Admission::Message(message),
-        Err(why) if is_response => Admission::Drop { why },
-        Err(why) => {
+        Err((why, _)) if is_response => Admission::Drop { why },
+        Err((why, headers)) => {
             let status = why.status();
-            refuse_request(&head.start_line, &head.headers, status, why)
+            refuse_request(&head.start_line, &headers, status, why)
         }
     }
 }
@@ -164,22 +164,34 @@ fn refuse_request(start_line: &str, headers: &Headers, status: StatusCode, why: 
 
 /// A To tag that is the same for each copy of a request (RFC 3261 8.2.7): FNV-1a over what names it.
 fn stateless_tag(headers: &Headers) -> String {
-    let hash = headers.iter().flat_map(|(_, value)| value.bytes().chain([0])).fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-    });
+    let hash = headers
+        .iter()
+        .flat_map(|(_, value)| value.bytes().chain([0]))
+        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
     format!("{hash:016x}")
 }
 
-fn check_and_assemble(start: StartLine, headers: &Headers, rest: &[u8]) -> Result<Message, Fault> {
-    for name in &SINGLE {
-        headers.single(name)?;
+/// The message, or what is wrong with it and the headers to refuse it with.
+fn check_and_assemble(start: StartLine, headers: Headers, rest: &[u8]) -> Result<Message, (Fault, Headers)> {
+    let repeated = SINGLE.iter().find_map(|name| headers.single(name).err());
+    if let Some(repeated) = repeated {
+        return Err((repeated.into(), headers));
     }
-    let message = Message::assemble(start, headers.clone(), rest)?;
-    match &message {
-        Message::Request(request) => check_request(request)?,
-        Message::Response(response) => check_response(response)?,
+    let body = match Message::body(&headers, rest) {
+        Ok(body) => body,
+        Err(error) => return Err((error.into(), headers)),
+    };
+    let message = Message::assemble(start, headers, body);
+    let checked = match &message {
+        Message::Request(request) => check_request(request),
+        Message::Response(response) => check_response(response),
+    };
+    match (checked, message) {
+        (Ok(()), message) => Ok(message),
+        (Err(fault), Message::Request(Request { headers, .. }) | Message::Response(Response { headers, .. })) => {
+            Err((fault, headers))
+        }
     }
-    Ok(message)
 }
 
 fn check_common(headers: &Headers) -> Result<(), Fault> {
@@ -191,8 +203,6 @@ fn check_common(headers: &Headers) -> Result<(), Fault> {
     headers.to()?;
     headers.call_id()?;
     headers.cseq()?;
-    headers.record_routes()?;
-    headers.content_type()?;
     Ok(())
 }
 
@@ -204,8 +214,13 @@ fn check_request(request: &Request) -> Result<(), Fault> {
     }
     headers.max_forwards()?;
     headers.routes()?;
-    if !(request.method == Method::Register && headers.get(&HeaderName::Contact) == Some("*")) {
+    if !request.body.is_empty() {
+        headers.content_type()?;
+    }
+    let is_wildcard = request.method == Method::Register && headers.get(&HeaderName::Contact) == Some("*");
+    if !is_wildcard && uses_contact(&request.method) {
         headers.contacts()?;
+        headers.record_routes()?;
     }
     let top = headers.top_via()?;
     if top.branch().is_some_and(|branch| branch == crate::sip::message::via::MAGIC_COOKIE) {
@@ -218,10 +233,35 @@ fn check_request(request: &Request) -> Result<(), Fault> {
     }
 }
 
+/// Whether a request's Contact means something: the others carry it for nothing, and a BYE must not fail for it.
+const fn uses_contact(method: &Method) -> bool {
+    match method {
+        Method::Invite
+        | Method::Update
+        | Method::Register
+        | Method::Refer
+        | Method::Subscribe
+        | Method::Notify
+        | Method::Publish
+        | Method::Other(_) => true,
+        Method::Ack
+        | Method::Bye
+        | Method::Cancel
+        | Method::Options
+        | Method::Prack
+        | Method::Info
+        | Method::Message => false,
+    }
+}
+
 fn check_response(response: &Response) -> Result<(), Fault> {
     let headers = &response.headers;
     check_common(headers)?;
     headers.contacts()?;
+    headers.record_routes()?;
+    if !response.body.is_empty() {
+        headers.content_type()?;
+    }
     if headers.values(&HeaderName::Via).len() > 1 {
         return Err(Fault::ForeignResponse);
     }
@@ -256,7 +296,7 @@ mod tests {
     fn rejected(bytes: &[u8]) -> (Response, Fault) {
         match admit(bytes) {
             Admission::Reject { response, why } => (*response, why),
-            other => panic!("{other:?}"),
+            other @ (Admission::Message(_) | Admission::Drop { .. } | Admission::KeepAlive) => panic!("{other:?}"),
         }
     }
 
@@ -268,7 +308,11 @@ mod tests {
         let (response, why) = rejected(&bytes);
         assert_eq!(why, Fault::CSeqMethod);
         let wire = response.to_bytes();
-        for line in [&b"Call-ID: caf\xe9@p\r\n"[..], b"Via: SIP/2.0/UDP p.test;branch=z9hG4bK1\r\n", b"Via: SIP/2.0/TCP  q.test ; x\r\n"] {
+        for line in [
+            &b"Call-ID: caf\xe9@p\r\n"[..],
+            b"Via: SIP/2.0/UDP p.test;branch=z9hG4bK1\r\n",
+            b"Via: SIP/2.0/TCP  q.test ; x\r\n",
+        ] {
             assert!(wire.windows(line.len()).any(|window| window == line), "{wire:?}");
         }
         assert!(wire.starts_with(b"SIP/2.0 400 Bad Request: CSeq of another method\r\n"));
@@ -299,6 +343,15 @@ mod tests {
         assert_eq!(rejected(&request(&format!("{vias}{GOOD}"))).1, Fault::TooManyVias);
         let many = "X: 1\n".repeat(crate::limits::SIP_HEADERS_MAX);
         assert_eq!(rejected(&request(&format!("{GOOD}\n{many}"))).1, Fault::Syntax(ParseError::TooManyHeaders));
+    }
+
+    #[test]
+    fn a_bye_does_not_fail_for_a_contact_that_nobody_reads() {
+        let lines = format!("{GOOD}\nContact: <sip:broken;;").replace("OPTIONS", "BYE");
+        let bye = String::from_utf8(request(&lines)).unwrap().replace("OPTIONS sip", "BYE sip");
+        assert_eq!(outcome(&admit(bye.as_bytes())), "message");
+        let invite = bye.replace("BYE", "INVITE");
+        assert_eq!(rejected(invite.as_bytes()).1, Fault::Header(HeaderError::Malformed(HeaderName::Contact)));
     }
 
     #[test]
