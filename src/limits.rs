@@ -81,6 +81,8 @@ pub const WORKER_COMMANDS: usize = 1_024;
 pub const WORKER_EVENTS: usize = 4_096;
 /// Commands waiting for the SIP task.
 pub const SIP_COMMANDS: usize = 1_024;
+/// Events of the SIP task that wait for room in the call room's channel; beyond it nothing more is read.
+pub const SIP_EVENTS_WAITING: usize = 4_096;
 /// Frames in one worker's ring to the recorder: 2 s of 200 calls with two channels of 20 ms.
 pub const TAP_RING_FRAMES: usize = 40_960;
 

@@ -3,8 +3,11 @@
 //! What the rest of the house sees of this room is [`Command`] and [`Event`]. It knows nothing of
 //! browsers, media or calls; a body is bytes.
 
+pub mod dialog;
 pub mod io;
 pub mod message;
+pub mod transaction;
+pub mod user_agent;
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;

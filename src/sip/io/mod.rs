@@ -5,6 +5,7 @@
 
 pub mod resolve;
 pub mod stream;
+pub mod task;
 pub mod udp;
 
 use std::collections::BTreeMap;

@@ -1,0 +1,224 @@
+//! What comes in: bytes to requests and responses, and each to its transaction.
+
+use std::time::Duration;
+use std::time::Instant;
+
+use rand::Rng;
+
+use crate::sip::Flow;
+use crate::sip::Refusal;
+use crate::sip::StatusCode;
+use crate::sip::dialog::DialogId;
+use crate::sip::dialog::usage;
+use crate::sip::message::HeaderName;
+use crate::sip::message::Message;
+use crate::sip::message::Method;
+use crate::sip::message::Request;
+use crate::sip::message::Response;
+use crate::sip::message::sanity;
+use crate::sip::message::sanity::Admission;
+use crate::sip::transaction::TransactionKey;
+use crate::sip::transaction::server_invite;
+use crate::sip::user_agent::Counter;
+use crate::sip::user_agent::Output;
+use crate::sip::user_agent::UserAgent;
+use crate::sip::user_agent::inspect;
+use crate::sip::user_agent::reach;
+use crate::sip::user_agent::server::ServerMachine;
+use crate::sip::user_agent::usages::UsageMachine;
+
+/// RFC 6086 4.2.2.
+const BAD_INFO_PACKAGE: StatusCode = StatusCode(469);
+/// How often an unknown source is logged at most.
+const WARN_INTERVAL: Duration = Duration::from_secs(10);
+
+impl UserAgent {
+    pub(super) fn received(&mut self, flow: Flow, bytes: &[u8], now: Instant) {
+        self.admitted(flow, sanity::admit(bytes), now);
+    }
+
+    fn admitted(&mut self, flow: Flow, admission: Admission, now: Instant) {
+        if matches!(admission, Admission::KeepAlive) {
+            return;
+        }
+        let trunk = self.config.trunk_of(&flow);
+        if trunk.is_none() {
+            self.unknown_source(&flow, now);
+        }
+        match (admission, trunk) {
+            (Admission::Message(Message::Request(request)), Some(trunk)) => self.request(trunk, flow, request, now),
+            (Admission::Message(Message::Response(response)), Some(trunk)) => self.response(trunk, flow, &response, now),
+            (Admission::Message(Message::Request(request)), None) => self.forbid(flow, request),
+            (Admission::Reject { response, why }, Some(_)) => {
+                tracing::debug!(%why, peer = %flow.remote, "malformed request refused");
+                self.count(Counter::Malformed);
+                let path = response.headers.top_via().map_or(flow, |via| reach::reply_flow(flow, &via).flow);
+                self.output.push_back(Output::Send { flow: path, bytes: response.to_bytes() });
+            }
+            (Admission::Drop { why }, Some(_)) => {
+                tracing::debug!(%why, peer = %flow.remote, "malformed message dropped");
+                self.count(Counter::Malformed);
+            }
+            // A stranger's broken messages and responses get no answer.
+            (Admission::Message(Message::Response(_)) | Admission::Reject { .. } | Admission::Drop { .. }, None)
+            | (Admission::KeepAlive, _) => {}
+        }
+    }
+
+    fn unknown_source(&mut self, flow: &Flow, now: Instant) {
+        self.count(Counter::UnknownSource);
+        if self.warned_at.is_none_or(|at| now.saturating_duration_since(at) >= WARN_INTERVAL) {
+            self.warned_at = Some(now);
+            tracing::warn!(peer = %flow.remote, "SIP message from outside every trunk's networks");
+        }
+    }
+
+    /// 403 without state, so that a stranger costs nothing.
+    fn forbid(&mut self, flow: Flow, mut request: Request) {
+        if request.method == Method::Ack {
+            return;
+        }
+        let path = reach::reply_path(flow, &mut request);
+        let response = Response::for_request(&request, StatusCode::FORBIDDEN);
+        self.send_stateless(&path, response, &request);
+    }
+
+    /// Sends a response that leaves nothing behind. Its To tag is the request's own name, so that each retransmission
+    /// gets the same (RFC 3261 8.2.7).
+    fn send_stateless(&mut self, path: &reach::ReplyPath, mut response: Response, request: &Request) {
+        let name = request.headers.top_via().ok().and_then(|via| via.branch().map(str::to_owned)).unwrap_or_default();
+        let call = request.headers.call_id().unwrap_or_default();
+        let hash = name.bytes().chain(call.bytes()).fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+        });
+        response.set_to_tag(&format!("{hash:016x}"));
+        response.headers.push(HeaderName::Server, self.config.product.clone());
+        self.output.push_back(Output::Send { flow: path.flow, bytes: response.to_bytes() });
+    }
+
+    fn request(&mut self, trunk: usize, flow: Flow, mut request: Request, now: Instant) {
+        // The key is made of the Via as the peer wrote it.
+        let Some(key) = TransactionKey::server(&request) else { return };
+        let path = reach::reply_path(flow, &mut request);
+        if request.method == Method::Ack {
+            self.ack(trunk, &key, request, now);
+        } else if self.servers.contains_key(&key) {
+            self.retransmitted(&key, now);
+        } else if self.is_full() && !self.belongs_to_a_call(&request) {
+            self.count(Counter::Overload);
+            let retry_after = Some(self.config.overload_retry_after);
+            let refusal = Refusal { retry_after, ..Refusal::new(StatusCode::SERVICE_UNAVAILABLE) };
+            let response = Response::refusing(&request, &refusal, "");
+            self.send_stateless(&path, response, &request);
+        } else {
+            let refusal = self.inspect(&key, &request);
+            self.open_server(trunk, &key, path, &request);
+            match refusal {
+                Some(response) => {
+                    self.count(Counter::Rejected);
+                    self.respond(&key, response, now);
+                }
+                None => self.dispatch(trunk, flow, &key, request, now),
+            }
+        }
+    }
+
+    /// Whether a request is about a call that we have: it is served even when nothing new is.
+    fn belongs_to_a_call(&self, request: &Request) -> bool {
+        let cancelled = || TransactionKey::cancelled_by(request).is_some_and(|invite| self.servers.contains_key(&invite));
+        let in_dialog = DialogId::of_request(&request.headers).is_some_and(|id| self.dialogs.contains_key(&id));
+        in_dialog || (request.method == Method::Cancel && cancelled())
+    }
+
+    fn dispatch(&mut self, trunk: usize, flow: Flow, key: &TransactionKey, request: Request, now: Instant) {
+        let in_dialog = request.headers.to().is_ok_and(|to| to.tag().is_some());
+        if request.method == Method::Cancel {
+            self.cancel(trunk, key, &request, now);
+        } else if in_dialog {
+            self.in_dialog(trunk, key, request, now);
+        } else if request.method == Method::Invite {
+            self.invited(trunk, flow, key, request, now);
+        } else if request.method == Method::Options {
+            self.answer(key, &request, now);
+        } else {
+            self.respond_with(key, &request, StatusCode::CALL_DOES_NOT_EXIST, now);
+        }
+    }
+
+    fn ack(&mut self, trunk: usize, key: &TransactionKey, ack: Request, now: Instant) {
+        if let Some(entry) = self.servers.get_mut(key)
+            && let ServerMachine::Invite(machine) = &mut entry.machine
+        {
+            machine.handle(server_invite::Input::Ack, now);
+            if !self.pump_server(key) {
+                return;
+            }
+        }
+        let leg = DialogId::of_request(&ack.headers).and_then(|id| self.dialogs.get(&id).copied());
+        if let Some(leg) = leg.filter(|leg| self.usages.get(leg).is_some_and(|entry| entry.trunk == trunk)) {
+            self.tell_usage(leg, usage::Input::Ack(Box::new(ack)), now);
+        }
+    }
+
+    fn cancel(&mut self, trunk: usize, key: &TransactionKey, request: &Request, now: Instant) {
+        let invite = TransactionKey::cancelled_by(request);
+        let found = invite.and_then(|invite| self.servers.get(&invite).map(|entry| (invite, entry)));
+        let Some((invite, entry)) = found.filter(|(_, entry)| entry.trunk == trunk) else {
+            self.respond_with(key, request, StatusCode::CALL_DOES_NOT_EXIST, now);
+            return;
+        };
+        let (tag, leg) = (entry.local_tag.clone(), entry.leg);
+        let has_effect = matches!(&entry.machine, ServerMachine::Invite(machine) if machine.is_proceeding());
+        let mut response = Response::for_request(request, StatusCode::OK);
+        response.set_to_tag(&tag);
+        self.respond(key, response, now);
+        if let Some(leg) = leg.filter(|_| has_effect) {
+            let reason = request.headers.reason().ok().flatten();
+            self.tell_usage(leg, usage::Input::Cancelled { key: invite, reason }, now);
+        }
+    }
+
+    fn in_dialog(&mut self, trunk: usize, key: &TransactionKey, request: Request, now: Instant) {
+        let leg = DialogId::of_request(&request.headers).and_then(|id| self.dialogs.get(&id).copied());
+        let usage = leg.and_then(|leg| self.usages.get(&leg).map(|entry| (leg, entry)));
+        let Some((leg, UsageMachine::Invite(machine))) =
+            usage.filter(|(_, entry)| entry.trunk == trunk).map(|(leg, entry)| (leg, &entry.machine))
+        else {
+            self.respond_with(key, &request, StatusCode::CALL_DOES_NOT_EXIST, now);
+            return;
+        };
+        let session = machine.dialog().session().clone();
+        let is_invite = request.method == Method::Invite;
+        if let Some(entry) = self.servers.get_mut(key) {
+            entry.leg = Some(leg);
+            entry.session = Some(session);
+        }
+        if is_invite {
+            self.respond_with(key, &request, StatusCode::TRYING, now);
+        }
+        let chance = self.rng.random_range(0..=10);
+        self.tell_usage(leg, usage::Input::Request { key: key.clone(), request: Box::new(request), chance }, now);
+    }
+
+    /// Answers a request that changes nothing: OPTIONS (RFC 3261 11.2) and INFO (RFC 6086 4.2.2).
+    pub(super) fn answer(&mut self, key: &TransactionKey, request: &Request, now: Instant) {
+        let response = if request.method == Method::Options {
+            let mut response = Response::for_request(request, StatusCode::OK);
+            response.headers.push(HeaderName::Accept, "application/sdp");
+            response.headers.push(HeaderName::AcceptEncoding, "identity");
+            response.headers.push(HeaderName::Allow, inspect::ALLOW);
+            response.headers.push(HeaderName::Supported, "");
+            response
+        } else if request.headers.contains(&HeaderName::Other("Info-Package".to_owned())) {
+            let mut response = Response::for_request(request, BAD_INFO_PACKAGE);
+            "Bad Info Package".clone_into(&mut response.reason);
+            response.headers.push(HeaderName::Other("Recv-Info".to_owned()), "");
+            response
+        } else if request.body.is_empty() {
+            Response::for_request(request, StatusCode::OK)
+        } else {
+            inspect::unsupported_media(request, HeaderName::Accept, "")
+        };
+        self.respond(key, response, now);
+    }
+}
