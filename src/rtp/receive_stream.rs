@@ -268,7 +268,7 @@ impl<K: Copy> ReceiveStream<K> {
     fn count_jitter(&mut self, arrival: &Arrival<'_, K>, now: Instant) {
         let elapsed = now.saturating_duration_since(self.origin).as_nanos();
         let clock = u128::from(self.clock_hz);
-        let arrived = i64::try_from(elapsed * clock / 1_000_000_000 & 0xffff_ffff).unwrap_or(0);
+        let arrived = i64::try_from((elapsed * clock / 1_000_000_000) & 0xffff_ffff).unwrap_or(0);
         let Some(source) = &mut self.source else { return };
         let transit = arrived - i64::from(arrival.timestamp);
         if let Some(before) = source.transit.replace(transit) {

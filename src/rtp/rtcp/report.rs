@@ -143,7 +143,7 @@ pub fn round_trip(block: &ReportBlock, now: u64) -> Option<Duration> {
     }
     let since_report = ntp_middle(now).wrapping_sub(block.last_sender_report);
     let round_trip = since_report.checked_sub(block.delay_since)?;
-    (round_trip < 60 << 16).then(|| Duration::from_micros(u64::from(round_trip) * 1_000_000 >> 16))
+    (round_trip < 60 << 16).then(|| Duration::from_micros((u64::from(round_trip) * 1_000_000) >> 16))
 }
 
 #[cfg(test)]
