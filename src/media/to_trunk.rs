@@ -34,6 +34,8 @@ use crate::rtp::telephone_event::sender::EventSender;
 const FILL_SAMPLES: usize = 160;
 /// Time of one frame that fills in.
 const FILL_TIME: Duration = Duration::from_millis(20);
+/// What fills in leaves this much later than it is due, so that a packet of the browser on its time is never too late.
+const FILL_LAG: Duration = Duration::from_millis(20);
 /// The source's clock and ours may disagree by this many samples before they are tied anew: 200 ms.
 const DISAGREEMENT_MAX: i64 = 1_600;
 /// After a longer standstill than this the time is skipped, not filled.
@@ -136,7 +138,7 @@ impl ToTrunk {
     }
 
     pub(crate) fn fill_at(&self) -> Option<Instant> {
-        self.due.map(|due| if self.filling { due } else { due + self.fill_after })
+        self.due.map(|due| due + if self.filling { FILL_LAG } else { self.fill_after })
     }
 
     pub(crate) fn event_at(&self) -> Option<Instant> {
@@ -161,6 +163,7 @@ impl ToTrunk {
 
     /// Keeps the trunk's time where the browser does not.
     pub(crate) fn fill(&mut self, now: Instant, out: &mut Outputs) {
+        // Once it fills, it fills up to what is due, less the lag.
         while let (Some(at), Some(due)) = (self.fill_at(), self.due) {
             if at > now {
                 return;
@@ -242,10 +245,9 @@ impl ToTrunk {
         // What was filled in the meantime is over: its late original is left out.
         let overlap = usize::try_from(-gap).unwrap_or(0);
         self.emit(pcm.get(overlap..).unwrap_or_default(), false, now, out);
-        if overlap < samples {
-            self.filling = false;
-            self.due = Some(now + time_of(samples));
-        }
+        // The browser is back, if late: the next sample comes with its next packet that is not over.
+        self.filling = false;
+        self.due = Some(now + time_of(samples.max(overlap)));
     }
 
     fn samples_of(&self, packet: &Arrival<'_, PeerPayload>) -> Option<usize> {

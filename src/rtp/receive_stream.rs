@@ -384,10 +384,10 @@ mod tests {
         seen.push(match delivery {
             Delivery::Packet(packet) => {
                 assert_eq!(packet.payload, packet.sequence.to_be_bytes());
-                Seen::Packet(packet.sequence)
+                Packet(packet.sequence)
             }
-            Delivery::Lost(count) => Seen::Lost(count),
-            Delivery::Resync => Seen::Resync,
+            Delivery::Lost(count) => Lost(count),
+            Delivery::Resync => Resync,
         });
     }
 

@@ -166,9 +166,9 @@ mod tests {
             }
             if let Ok(packets) = parse_compound(&bytes) {
                 for packet in packets {
-                    drop(report::Report::parse(&packet));
-                    drop(sdes_bye::parse_bye(&packet));
-                    sdes_bye::parse_cname(&packet, 1);
+                    prop_assert!(report::Report::parse(&packet).is_none_or(|report| report.blocks().count() < 32));
+                    prop_assert!(sdes_bye::parse_bye(&packet).is_none_or(|sources| sources.count() < 32));
+                    prop_assert!(sdes_bye::parse_cname(&packet, 1).is_none_or(|name| name.len() < 256));
                 }
             }
         }
