@@ -57,6 +57,7 @@ pub(crate) enum TrunkPayload {
 
 /// The timeline towards the agent. Positions count samples of 8 kHz.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "the gate is told, the others are one-packet memories")]
 pub(crate) struct ToAgent {
     encoder: opus::Encoder,
     concealer: Concealer,

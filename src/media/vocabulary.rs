@@ -27,7 +27,7 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         Self {
-            rtp_timeout: Duration::from_secs(60),
+            rtp_timeout: Duration::from_mins(1),
             reorder_hold: Duration::from_millis(20),
             fill_after: Duration::from_millis(60),
             rtcp_interval: Duration::from_secs(5),

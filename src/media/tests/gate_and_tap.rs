@@ -206,7 +206,7 @@ proptest! {
                 }
                 Step::Gate(to_trunk, to_agent) => bench.pipeline.set_gate(to_trunk, to_agent, now),
                 Step::Connect(send, receive, ptime_ms) => {
-                    bench.pipeline.connect_trunk(TrunkAudio { send, receive, ptime_ms, ..AUDIO }, now);
+                    bench.pipeline.connect_trunk(TrunkAudio { ptime_ms, send, receive, ..AUDIO }, now);
                 }
                 Step::Wait(ms) => bench.wait(ms),
                 Step::Mute(muted) => bench.pipeline.set_muted(muted, now),
