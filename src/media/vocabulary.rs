@@ -68,6 +68,25 @@ pub enum PeerCodec {
     Pcma,
 }
 
+impl PeerCodec {
+    /// Its RTP clock in Hz.
+    pub const fn clock_hz(self) -> u32 {
+        match self {
+            Self::Opus => 48_000,
+            Self::Pcmu | Self::Pcma => 8_000,
+        }
+    }
+
+    /// The kind of its packets.
+    pub const fn payload(self) -> PeerPayload {
+        match self {
+            Self::Opus => PeerPayload::Opus,
+            Self::Pcmu => PeerPayload::Pcmu,
+            Self::Pcma => PeerPayload::Pcma,
+        }
+    }
+}
+
 /// What we send to a browser leg.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct PeerAudio {
