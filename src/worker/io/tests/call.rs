@@ -213,3 +213,41 @@ fn garbage_on_the_browser_port_harms_no_call() {
     assert_tone(&rig.agent_audio(), TRUNK_HZ, AGENT_HZ, "agent");
     rig.finish();
 }
+
+#[test]
+fn a_reloaded_page_takes_over_and_the_trunk_hears_it() {
+    let mut rig = Rig::new("127.0.21.12", Speaks::Opus, rig::config(), 64);
+    rig.connect();
+    rig.send(Command::SetGate { call: rig.call, gate: OPEN });
+    rig.talk_for(40);
+    let old = rig.reload_page();
+    rig.send(Command::CloseLeg { call: rig.call, leg: old });
+    rig.until("the old leg's last figures", |rig| {
+        rig.events.iter().any(|event| event.leg == Some(old) && matches!(event.kind, EventKind::Stats(_)))
+    });
+    rig.trunk_heard.clear();
+    rig.talk_for(60);
+    assert_tone(&rig.agent_audio(), TRUNK_HZ, AGENT_HZ, "agent");
+    assert_tone(&rig.trunk_audio(), AGENT_HZ, TRUNK_HZ, "trunk");
+    rig.finish();
+}
+
+#[test]
+fn the_next_trunk_leg_is_joined_where_the_first_was_closed() {
+    let mut rig = Rig::new("127.0.21.13", Speaks::Opus, rig::config(), 64);
+    rig.connect();
+    rig.send(Command::SetGate { call: rig.call, gate: OPEN });
+    rig.talk_for(40);
+    rig.send(Command::CloseLeg { call: rig.call, leg: rig.trunk });
+    let reports = rig.trunk_reports;
+    rig.until("RTCP BYE", |rig| rig.trunk_reports > reports);
+    rig.talking = false;
+    rig.trunk = rig::new_leg();
+    rig.connect_trunk();
+    rig.trunk_heard.clear();
+    rig.foreign.heard.clear();
+    rig.talk_for(60);
+    assert_tone(&rig.agent_audio(), TRUNK_HZ, AGENT_HZ, "agent");
+    assert_tone(&rig.trunk_audio(), AGENT_HZ, TRUNK_HZ, "trunk");
+    rig.finish();
+}
