@@ -1,4 +1,9 @@
-//! Audio codecs: G.711, Opus, concealment, comfort noise. Pure.
+//! Audio codecs: G.711, Opus, concealment, comfort noise. Pure. All PCM is linear, 16 bits, mono, 8 kHz.
+
+pub mod comfort_noise;
+pub mod conceal;
+pub mod g711;
+pub mod opus;
 
 /// Audio codecs of a trunk leg.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -9,10 +14,20 @@ pub enum TrunkCodec {
     Pcma,
 }
 
+impl TrunkCodec {
+    /// The companding law.
+    pub const fn law(self) -> g711::Law {
+        match self {
+            Self::Pcmu => g711::Law::Mu,
+            Self::Pcma => g711::Law::A,
+        }
+    }
+}
+
 /// A codec that could not be made.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// libopus refused.
     #[error("Opus: {0}")]
-    Opus(#[from] opus::Error),
+    Opus(#[from] ::opus::Error),
 }

@@ -3,3 +3,14 @@
 pub mod pipeline;
 pub mod tap;
 pub mod vocabulary;
+
+mod outputs;
+mod packetizer;
+mod reports;
+mod ringback;
+mod source_clock;
+mod to_agent;
+mod to_trunk;
+
+#[cfg(test)]
+mod tests;
