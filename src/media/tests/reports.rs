@@ -122,7 +122,7 @@ fn a_trunk_that_falls_silent_is_reported_once_after_a_minute() {
     let mut bench = Bench::in_call(AUDIO);
     bench.talk(10);
     bench.wait(59_900);
-    assert_eq!(timeouts(&bench), []);
+    assert!(timeouts(&bench).is_empty());
     bench.wait(200);
     assert_eq!(timeouts(&bench), [Duration::from_secs(60)]);
     bench.wait(200_000);
@@ -140,7 +140,7 @@ fn rtcp_alone_keeps_a_trunk_alive() {
         bench.wait(10_000);
         bench.pipeline.handle_trunk_rtcp(&[0x80, 201, 0, 1, 1, 2, 3, 4], bench.now);
     }
-    assert_eq!(timeouts(&bench), []);
+    assert!(timeouts(&bench).is_empty());
 }
 
 #[test]
@@ -149,5 +149,5 @@ fn silence_before_the_answer_is_no_timeout() {
     bench.pipeline.connect_trunk(AUDIO, bench.now);
     bench.pipeline.set_gate(false, true, bench.now);
     bench.wait(180_000);
-    assert_eq!(timeouts(&bench), []);
+    assert!(timeouts(&bench).is_empty());
 }

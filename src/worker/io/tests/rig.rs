@@ -187,6 +187,10 @@ impl Rig {
         }
     }
 
+    pub(super) const fn frames_sent(&self) -> u16 {
+        self.frames_sent
+    }
+
     pub(super) fn next_sequence(&mut self) -> u16 {
         self.frames_sent = self.frames_sent.wrapping_add(1);
         self.frames_sent.wrapping_sub(1)
