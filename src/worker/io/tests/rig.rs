@@ -251,13 +251,13 @@ impl Rig {
     }
 
     fn offer(&self) -> Option<String> {
-        let mine = self.events.iter().filter(|event| event.leg == Some(self.agent));
-        mine.filter_map(|event| if let EventKind::PeerOffered { sdp } = &event.kind { Some(sdp.clone()) } else { None }).next()
+        let mut mine = self.events.iter().filter(|event| event.leg == Some(self.agent));
+        mine.find_map(|event| if let EventKind::PeerOffered { sdp } = &event.kind { Some(sdp.clone()) } else { None })
     }
 
     fn bound(&self) -> Option<SocketAddr> {
-        let mine = self.events.iter().filter(|event| event.leg == Some(self.trunk));
-        mine.filter_map(|event| if let EventKind::TrunkBound { local } = event.kind { Some(local) } else { None }).next()
+        let mut mine = self.events.iter().filter(|event| event.leg == Some(self.trunk));
+        mine.find_map(|event| if let EventKind::TrunkBound { local } = event.kind { Some(local) } else { None })
     }
 
     /// What the agent's side heard, decoded by libopus at 8 kHz or by the formula.
