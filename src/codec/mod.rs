@@ -26,6 +26,7 @@ impl TrunkCodec {
 
 /// A codec that could not be made.
 #[derive(Debug, thiserror::Error)]
+#[expect(clippy::error_impl_error, reason = "read as codec::Error")]
 pub enum Error {
     /// libopus refused.
     #[error("Opus: {0}")]

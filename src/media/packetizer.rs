@@ -43,6 +43,7 @@ impl Packetizer {
 }
 
 #[cfg(test)]
+#[expect(clippy::excessive_nesting, clippy::cast_possible_truncation, clippy::cast_possible_wrap, reason = "every length meets every other")]
 mod tests {
     use super::*;
 

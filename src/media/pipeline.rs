@@ -97,6 +97,7 @@ impl Pipeline {
     }
 
     /// Says which ways audio may cross. Closed at first; `to_agent` alone is early media.
+    #[expect(clippy::fn_params_excessive_bools, reason = "the two ways of the worker's Gate, in its order")]
     pub fn set_gate(&mut self, to_trunk: bool, to_agent: bool, now: Instant) {
         if to_trunk && !self.answered {
             self.heard = Some(now);

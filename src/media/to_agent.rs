@@ -57,6 +57,7 @@ pub(crate) enum TrunkPayload {
 
 /// The timeline towards the agent. Positions count samples of 8 kHz.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "the gate is told, the others are one-packet memories")]
 pub(crate) struct ToAgent {
     encoder: opus::Encoder,
     concealer: Concealer,
@@ -112,7 +113,7 @@ impl ToAgent {
     /// Takes what was negotiated with the browser.
     pub(crate) fn connect_peer(&mut self, peer: PeerAudio) {
         if peer.codec != self.peer.codec {
-            self.digits_out = EventSender::new(clock_of(peer.codec));
+            self.digits_out = EventSender::new(peer.codec.clock_hz());
         }
         self.peer = peer;
     }
@@ -199,7 +200,7 @@ impl ToAgent {
 
     /// Sends what is due of a digit to the browser.
     pub(crate) fn send_events(&mut self, now: Instant, out: &mut Outputs) {
-        let clock = clock_of(self.peer.codec);
+        let clock = self.peer.codec.clock_hz();
         while let Some(event) = self.digits_out.poll(now) {
             if event.marker {
                 self.digit_position = self.position;
@@ -353,7 +354,7 @@ impl ToAgent {
             let mut payload = [0; PAYLOAD_BYTES_MAX];
             let Some((len, start)) = self.encode(&mut payload) else { continue };
             if !self.digits_out.is_busy() {
-                let (kind, clock) = (payload_of(self.peer.codec), clock_of(self.peer.codec));
+                let (kind, clock) = (self.peer.codec.payload(), self.peer.codec.clock_hz());
                 let marker = std::mem::take(&mut self.marker);
                 let payload = payload.get(..len).unwrap_or_default();
                 self.send_units(kind, marker, start * u64::from(clock / 8_000), payload, out);
@@ -388,20 +389,5 @@ impl ToAgent {
                 payload.len()
             }),
         }));
-    }
-}
-
-const fn clock_of(codec: PeerCodec) -> u32 {
-    match codec {
-        PeerCodec::Opus => 48_000,
-        PeerCodec::Pcmu | PeerCodec::Pcma => 8_000,
-    }
-}
-
-const fn payload_of(codec: PeerCodec) -> PeerPayload {
-    match codec {
-        PeerCodec::Opus => PeerPayload::Opus,
-        PeerCodec::Pcmu => PeerPayload::Pcmu,
-        PeerCodec::Pcma => PeerPayload::Pcma,
     }
 }

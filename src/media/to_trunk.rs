@@ -34,8 +34,12 @@ use crate::rtp::telephone_event::sender::EventSender;
 const FILL_SAMPLES: usize = 160;
 /// Time of one frame that fills in.
 const FILL_TIME: Duration = Duration::from_millis(20);
+/// What fills in leaves this much later than it is due, so that a packet of the browser on its time is never too late.
+const FILL_LAG: Duration = Duration::from_millis(20);
 /// The source's clock and ours may disagree by this many samples before they are tied anew: 200 ms.
 const DISAGREEMENT_MAX: i64 = 1_600;
+/// The longest stretch put on the timeline at once: a bridged gap.
+const STRETCH_SAMPLES_MAX: usize = 1_600;
 /// After a longer standstill than this the time is skipped, not filled.
 const CATCH_UP_MAX: Duration = Duration::from_secs(1);
 /// Packets of one loss that are concealed; after more, only silence.
@@ -43,6 +47,7 @@ const CONCEALED_PACKETS_MAX: u16 = 5;
 
 /// The timeline towards the trunk. Positions count samples of 8 kHz since the leg began, and follow real time.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "gate and mute are told, the others are one-packet memories")]
 pub(crate) struct ToTrunk {
     fill_after: Duration,
     decoder: opus::Decoder,
@@ -136,7 +141,7 @@ impl ToTrunk {
     }
 
     pub(crate) fn fill_at(&self) -> Option<Instant> {
-        self.due.map(|due| if self.filling { due } else { due + self.fill_after })
+        self.due.map(|due| due + if self.filling { FILL_LAG } else { self.fill_after })
     }
 
     pub(crate) fn event_at(&self) -> Option<Instant> {
@@ -161,6 +166,7 @@ impl ToTrunk {
 
     /// Keeps the trunk's time where the browser does not.
     pub(crate) fn fill(&mut self, now: Instant, out: &mut Outputs) {
+        // Once it fills, it fills up to what is due, less the lag.
         while let (Some(at), Some(due)) = (self.fill_at(), self.due) {
             if at > now {
                 return;
@@ -242,10 +248,9 @@ impl ToTrunk {
         // What was filled in the meantime is over: its late original is left out.
         let overlap = usize::try_from(-gap).unwrap_or(0);
         self.emit(pcm.get(overlap..).unwrap_or_default(), false, now, out);
-        if overlap < samples {
-            self.filling = false;
-            self.due = Some(now + time_of(samples));
-        }
+        // The browser is back, if late: the next sample comes with its next packet that is not over.
+        self.filling = false;
+        self.due = Some(now + time_of(samples.max(overlap)));
     }
 
     fn samples_of(&self, packet: &Arrival<'_, PeerPayload>) -> Option<usize> {
@@ -273,7 +278,7 @@ impl ToTrunk {
 
     /// Makes up for `gap` samples before `next`: recovered, concealed, or the silence that they were.
     fn bridge(&mut self, gap: usize, lost: u16, next: &Arrival<'_, PeerPayload>, now: Instant, out: &mut Outputs) {
-        let mut buffer = [0; DISAGREEMENT_MAX as usize];
+        let mut buffer = [0; STRETCH_SAMPLES_MAX];
         let Some(missing) = buffer.get_mut(..gap) else { return };
         let concealed = gap.min(CONCEALMENT_MS_MAX as usize * 8);
         self.noise.fill(IDLE_LEVEL, missing);
@@ -318,7 +323,7 @@ impl ToTrunk {
     /// Puts audio on the timeline: to the trunk and to the tap, as far as mute and digits let it cross.
     fn emit(&mut self, samples: &[i16], concealed: bool, now: Instant, out: &mut Outputs) {
         let Some(trunk) = self.trunk else { return };
-        let silence = [0; DISAGREEMENT_MAX as usize];
+        let silence = [0; STRETCH_SAMPLES_MAX];
         let digit = self.events.is_busy();
         let crossing = if self.muted || digit { silence.get(..samples.len()).unwrap_or_default() } else { samples };
         out.tap_audio(self.place(now), crossing, concealed);

@@ -27,7 +27,7 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         Self {
-            rtp_timeout: Duration::from_secs(60),
+            rtp_timeout: Duration::from_mins(1),
             reorder_hold: Duration::from_millis(20),
             fill_after: Duration::from_millis(60),
             rtcp_interval: Duration::from_secs(5),
@@ -66,6 +66,25 @@ pub enum PeerCodec {
     Pcmu,
     /// G.711 A-law.
     Pcma,
+}
+
+impl PeerCodec {
+    /// Its RTP clock in Hz.
+    pub const fn clock_hz(self) -> u32 {
+        match self {
+            Self::Opus => 48_000,
+            Self::Pcmu | Self::Pcma => 8_000,
+        }
+    }
+
+    /// The kind of its packets.
+    pub const fn payload(self) -> PeerPayload {
+        match self {
+            Self::Opus => PeerPayload::Opus,
+            Self::Pcmu => PeerPayload::Pcmu,
+            Self::Pcma => PeerPayload::Pcma,
+        }
+    }
 }
 
 /// What we send to a browser leg.

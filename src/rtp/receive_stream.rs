@@ -219,7 +219,8 @@ impl<K: Copy> ReceiveStream<K> {
     fn handle_misfit(&mut self, arrival: Arrival<'_, K>, now: Instant, out: &mut dyn FnMut(Delivery<'_, K>)) {
         let new_source = self.source.is_some_and(|source| source.ssrc != arrival.ssrc);
         let confirmed = self.suspect == Some((arrival.ssrc, arrival.sequence));
-        if !confirmed && !(new_source && arrival.marker) {
+        let believed = confirmed || (new_source && arrival.marker);
+        if !believed {
             self.counts.strays += 1;
             self.suspect = Some((arrival.ssrc, arrival.sequence.wrapping_add(1)));
             return;
@@ -233,17 +234,19 @@ impl<K: Copy> ReceiveStream<K> {
     /// A packet while another one is held: whatever is missing between them now counts as lost.
     fn handle_with_held(&mut self, held: u16, arrival: Arrival<'_, K>, now: Instant, out: &mut dyn FnMut(Delivery<'_, K>)) {
         let behind_held = distance(held, arrival.sequence);
-        if behind_held == 0 {
-            self.counts.late_or_duplicate += 1;
-        } else if behind_held < 0 {
-            self.give_up_before(arrival.sequence, out);
-            self.deliver(arrival, out);
-            self.release(out);
-        } else {
-            self.release(out);
-            if behind_held == 1 {
+        match behind_held {
+            0 => self.counts.late_or_duplicate += 1,
+            ..0 => {
+                self.give_up_before(arrival.sequence, out);
                 self.deliver(arrival, out);
-            } else {
+                self.release(out);
+            }
+            1 => {
+                self.release(out);
+                self.deliver(arrival, out);
+            }
+            2.. => {
+                self.release(out);
                 self.hold(&arrival, now);
             }
         }
@@ -273,7 +276,8 @@ impl<K: Copy> ReceiveStream<K> {
         let transit = arrived - i64::from(arrival.timestamp);
         if let Some(before) = source.transit.replace(transit) {
             // Both clocks wrap at 2³²: the difference is taken the shorter way round.
-            let change = i64::from(((transit - before) & 0xffff_ffff) as u32 as i32).abs();
+            let change = u32::try_from((transit - before) & 0xffff_ffff).unwrap_or(0).cast_signed();
+            let change = i64::from(change).abs();
             source.jitter_16 += change - ((source.jitter_16 + 8) >> 4);
         }
     }
@@ -384,10 +388,10 @@ mod tests {
         seen.push(match delivery {
             Delivery::Packet(packet) => {
                 assert_eq!(packet.payload, packet.sequence.to_be_bytes());
-                Seen::Packet(packet.sequence)
+                Packet(packet.sequence)
             }
-            Delivery::Lost(count) => Seen::Lost(count),
-            Delivery::Resync => Seen::Resync,
+            Delivery::Lost(count) => Lost(count),
+            Delivery::Resync => Resync,
         });
     }
 

@@ -49,7 +49,7 @@ pub(super) struct Bench {
     pub(super) pipeline: Pipeline,
     pub(super) start: Instant,
     pub(super) now: Instant,
-    browser: opus::Encoder,
+    pub(super) browser: opus::Encoder,
     browser_samples: usize,
     pub(super) browser_ssrc: u32,
     pub(super) browser_sequence: u16,

@@ -39,11 +39,10 @@ fn trunk_presses(bench: &mut Bench, event: u8, with_audio: bool) {
 }
 
 fn heard_digits(bench: &Bench) -> Vec<(char, u32)> {
-    let digits = bench.events.iter().filter_map(|event| match event {
-        Output::Dtmf { digit, duration_ms, .. } => Some((digit.as_char(), *duration_ms)),
-        _ => None,
-    });
-    digits.collect()
+    let digits = |event: &Output| {
+        if let Output::Dtmf { digit, duration_ms, .. } = event { Some((digit.as_char(), *duration_ms)) } else { None }
+    };
+    bench.events.iter().filter_map(digits).collect()
 }
 
 #[test]

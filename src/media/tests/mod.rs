@@ -1,5 +1,6 @@
 //! Whole pipelines under virtual time: what a browser sends is heard at the trunk, and the other way round.
 
+#[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, reason = "tones are made in floating point")]
 mod bench;
 mod browser_to_trunk;
 mod digits;

@@ -77,7 +77,7 @@ fn split(rest: &[u8]) -> Result<(RtcpPacket<'_>, &[u8]), CompoundError> {
 fn without_padding(body: &[u8]) -> Result<&[u8], CompoundError> {
     let padding = usize::from(*body.last().ok_or(CompoundError::Padding)?);
     let length = body.len().checked_sub(padding).ok_or(CompoundError::Padding)?;
-    if padding == 0 || padding % 4 != 0 {
+    if padding == 0 || !padding.is_multiple_of(4) {
         return Err(CompoundError::Padding);
     }
     body.get(..length).ok_or(CompoundError::Padding)
@@ -107,7 +107,7 @@ impl<'a> CompoundWriter<'a> {
         let start = self.len;
         self.put(&[0x80 | (count & 0x1f), packet_type, 0, 0]);
         write(self);
-        while (self.len - start) % 4 != 0 && self.fits {
+        while !(self.len - start).is_multiple_of(4) && self.fits {
             self.put(&[0]);
         }
         let words = u16::try_from((self.len - start) / 4).unwrap_or(1).saturating_sub(1);
@@ -166,9 +166,9 @@ mod tests {
             }
             if let Ok(packets) = parse_compound(&bytes) {
                 for packet in packets {
-                    drop(report::Report::parse(&packet));
-                    drop(sdes_bye::parse_bye(&packet));
-                    sdes_bye::parse_cname(&packet, 1);
+                    prop_assert!(report::Report::parse(&packet).is_none_or(|report| report.blocks().count() < 32));
+                    prop_assert!(sdes_bye::parse_bye(&packet).is_none_or(|sources| sources.count() < 32));
+                    prop_assert!(sdes_bye::parse_cname(&packet, 1).is_none_or(|name| name.len() < 256));
                 }
             }
         }
