@@ -1,4 +1,5 @@
 //! A browser that is not ours: the crate `rtc`, sans-IO as we are, for interop tests here and in the worker.
+#![expect(clippy::wildcard_enum_match_arm, reason = "foreign and non-exhaustive")]
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;

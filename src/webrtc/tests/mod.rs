@@ -1,6 +1,5 @@
 //! Peers against peers, in virtual time: ours against ours, and ours against the crate `rtc`.
 #![expect(
-    clippy::wildcard_enum_match_arm,
     clippy::format_collect,
     clippy::string_slice,
     clippy::excessive_nesting,

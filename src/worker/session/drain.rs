@@ -27,6 +27,10 @@ impl Session {
                     self.event(Some(leg), EventKind::LegFailed { reason: agent::failure(failure) });
                     self.remove_agent(leg, now);
                 }
+                // What the browser reports lost decides whether its Opus carries forward error correction.
+                webrtc::Output::Stats(stats) if self.active_agent == Some(leg) => {
+                    self.pipeline.set_peer_loss(stats.remote_loss.unwrap_or_default());
+                }
                 webrtc::Output::Rtp(_) | webrtc::Output::Stats(_) => {}
             }
         }

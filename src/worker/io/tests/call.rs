@@ -26,9 +26,10 @@ fn latest(samples: &[i16], count: usize) -> &[i16] {
 fn assert_tone(samples: &[i16], hz: f64, other: f64, who: &str) {
     assert!(samples.len() >= 4_000, "{who}: {} samples", samples.len());
     let last = latest(samples, 4_000);
+    let (wanted, unwanted) = (tone::median_share(last, hz), tone::median_share(last, other));
     assert!(tone::level(last) > 3_000.0, "{who}: level {}", tone::level(last));
-    assert!(tone::share(last, hz) > 0.8, "{who}: share of {hz} Hz is {}", tone::share(last, hz));
-    assert!(tone::share(last, other) < 0.05, "{who}: share of {other} Hz is {}", tone::share(last, other));
+    assert!(wanted > 0.8, "{who}: share of {hz} Hz is {wanted}");
+    assert!(unwanted < 0.05, "{who}: share of {other} Hz is {unwanted}");
 }
 
 #[test]
@@ -49,10 +50,16 @@ fn each_side_hears_the_other_and_the_tap_hears_both() {
     assert!(rig.frames.iter().all(|frame| frame.tap == TapId(5)));
     assert!(rig.has(|kind| matches!(kind, EventKind::TrunkMediaStarted)));
     rig.send(Command::SetGate { call: rig.call, gate: Gate::default() });
-    rig.talk_for(10);
-    let (agent, trunk) = (rig.foreign.heard.len(), rig.trunk_heard.len());
-    rig.talk_for(25);
-    assert_eq!((rig.foreign.heard.len(), rig.trunk_heard.len()), (agent, trunk), "shut again");
+    let crossed = |rig: &Rig| (rig.foreign.heard.len(), rig.trunk_heard.len());
+    let mut before = (0, 0);
+    for _ in 0..10 {
+        before = crossed(&rig);
+        rig.talk_for(25);
+        if crossed(&rig) == before {
+            break;
+        }
+    }
+    assert_eq!(crossed(&rig), before, "shut again");
     rig.finish();
 }
 
@@ -87,7 +94,7 @@ fn rtp_from_an_address_that_was_not_negotiated_is_dropped_and_counted() {
     let Some(EventKind::Stats(stats)) = told.next().map(|event| event.kind.clone()) else { panic!("{:?}", rig.events) };
     let (dropped, received) = (stats.packets_dropped, stats.packets_received);
     assert!(dropped >= 75, "{dropped}");
-    assert!((70..=75).contains(&received), "{received}");
+    assert!((70..=u64::from(rig.frames_sent())).contains(&received), "{received} of {}", rig.frames_sent());
     rig.finish();
 }
 
@@ -167,7 +174,8 @@ fn ringback_reaches_the_agent_before_there_is_a_trunk() {
     rig.send(Command::SetRingback { call: rig.call, leg: rig.agent, on: true });
     rig.until("half a second of ringback", |rig| rig.foreign.heard.len() >= 30);
     let audio = rig.agent_audio();
-    assert!(tone::share(latest(&audio, 2_400), 425.0) > 0.8, "{}", tone::share(latest(&audio, 2_400), 425.0));
+    let share = tone::median_share(latest(&audio, 2_400), 425.0);
+    assert!(share > 0.8, "{share}");
     rig.finish();
 }
 
@@ -211,5 +219,43 @@ fn garbage_on_the_browser_port_harms_no_call() {
         }
     }
     assert_tone(&rig.agent_audio(), TRUNK_HZ, AGENT_HZ, "agent");
+    rig.finish();
+}
+
+#[test]
+fn a_reloaded_page_takes_over_and_the_trunk_hears_it() {
+    let mut rig = Rig::new("127.0.21.12", Speaks::Opus, rig::config(), 64);
+    rig.connect();
+    rig.send(Command::SetGate { call: rig.call, gate: OPEN });
+    rig.talk_for(40);
+    let old = rig.reload_page();
+    rig.send(Command::CloseLeg { call: rig.call, leg: old });
+    rig.until("the old leg's last figures", |rig| {
+        rig.events.iter().any(|event| event.leg == Some(old) && matches!(event.kind, EventKind::Stats(_)))
+    });
+    rig.trunk_heard.clear();
+    rig.talk_for(60);
+    assert_tone(&rig.agent_audio(), TRUNK_HZ, AGENT_HZ, "agent");
+    assert_tone(&rig.trunk_audio(), AGENT_HZ, TRUNK_HZ, "trunk");
+    rig.finish();
+}
+
+#[test]
+fn the_next_trunk_leg_is_joined_where_the_first_was_closed() {
+    let mut rig = Rig::new("127.0.21.13", Speaks::Opus, rig::config(), 64);
+    rig.connect();
+    rig.send(Command::SetGate { call: rig.call, gate: OPEN });
+    rig.talk_for(40);
+    rig.send(Command::CloseLeg { call: rig.call, leg: rig.trunk });
+    let reports = rig.trunk_reports;
+    rig.until("RTCP BYE", |rig| rig.trunk_reports > reports);
+    rig.talking = false;
+    rig.trunk = rig::new_leg();
+    rig.connect_trunk();
+    rig.trunk_heard.clear();
+    rig.foreign.heard.clear();
+    rig.talk_for(60);
+    assert_tone(&rig.agent_audio(), TRUNK_HZ, AGENT_HZ, "agent");
+    assert_tone(&rig.trunk_audio(), AGENT_HZ, TRUNK_HZ, "trunk");
     rig.finish();
 }

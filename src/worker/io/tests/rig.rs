@@ -171,10 +171,24 @@ impl Rig {
         self.say_on_trunk(0, index, u32::from(index) * 160, &trunk);
     }
 
+    /// The page was reloaded: another peer connection on the same socket, for another leg of the call.
+    pub(super) fn reload_page(&mut self) -> LegId {
+        let old = self.agent;
+        self.talking = false;
+        self.agent = new_leg();
+        self.foreign = Foreign::new(self.browser_socket.local_addr().unwrap(), self.speaks, self.clock.now());
+        self.connect_agent();
+        old
+    }
+
     pub(super) fn say_on_trunk(&self, payload_type: u8, sequence: u16, timestamp: u32, payload: &[u8]) {
         if let Some(to) = self.gateway_rtp {
             self.rtp.send_to(&rtp(payload_type, sequence, timestamp, 0x7A7A_0001, payload), to).unwrap();
         }
+    }
+
+    pub(super) const fn frames_sent(&self) -> u16 {
+        self.frames_sent
     }
 
     pub(super) fn next_sequence(&mut self) -> u16 {
@@ -199,6 +213,10 @@ impl Rig {
     /// The agent's leg up, the trunk's leg bound and connected, every gate closed.
     pub(super) fn connect(&mut self) {
         self.connect_agent();
+        self.connect_trunk();
+    }
+
+    pub(super) fn connect_trunk(&mut self) {
         let (call, trunk) = (self.call, self.trunk);
         self.send(Command::BindTrunk { call, leg: trunk, address: self.rtp.local_addr().unwrap().ip() });
         self.until("a trunk port", |rig| rig.bound().is_some());
@@ -213,7 +231,8 @@ impl Rig {
         let offer = self.offer().unwrap();
         let sdp = self.foreign.answer(&offer, self.clock.now());
         self.send(Command::AcceptPeerAnswer { call, leg: agent, sdp });
-        self.until("the browser connected", |rig| rig.has(|kind| matches!(kind, EventKind::PeerConnected)) && rig.foreign.connected);
+        let connected = |rig: &Self| rig.events.iter().any(|event| event.leg == Some(agent) && matches!(event.kind, EventKind::PeerConnected));
+        self.until("the browser connected", |rig| connected(rig) && rig.foreign.connected);
     }
 
     pub(super) fn media(&self) -> TrunkMedia {
@@ -232,11 +251,13 @@ impl Rig {
     }
 
     fn offer(&self) -> Option<String> {
-        self.events.iter().find_map(|event| if let EventKind::PeerOffered { sdp } = &event.kind { Some(sdp.clone()) } else { None })
+        let mut mine = self.events.iter().filter(|event| event.leg == Some(self.agent));
+        mine.find_map(|event| if let EventKind::PeerOffered { sdp } = &event.kind { Some(sdp.clone()) } else { None })
     }
 
     fn bound(&self) -> Option<SocketAddr> {
-        self.events.iter().find_map(|event| if let EventKind::TrunkBound { local } = event.kind { Some(local) } else { None })
+        let mut mine = self.events.iter().filter(|event| event.leg == Some(self.trunk));
+        mine.find_map(|event| if let EventKind::TrunkBound { local } = event.kind { Some(local) } else { None })
     }
 
     /// What the agent's side heard, decoded by libopus at 8 kHz or by the formula.
@@ -277,6 +298,11 @@ impl Rig {
         }
         events
     }
+}
+
+/// A leg that the call has not had.
+pub(super) fn new_leg() -> LegId {
+    LegId::generate(9, &mut StdRng::seed_from_u64(9))
 }
 
 pub(super) fn rtp(payload_type: u8, sequence: u16, timestamp: u32, ssrc: u32, payload: &[u8]) -> Vec<u8> {
