@@ -9,6 +9,7 @@ mod problem;
 mod range;
 mod recordings;
 pub mod serve;
+mod vault;
 
 use std::sync::Arc;
 
@@ -55,7 +56,7 @@ pub struct ApiParts {
     pub audit: Arc<dyn AuditLog>,
     /// The recordings.
     pub catalog: Arc<dyn Catalog>,
-    /// Their audio; None on a node without the vault's private key.
+    /// Their audio: `recording::io::export::Vault`; None, or a vault without its private key, answers `vault.absent`.
     pub audio: Option<Arc<dyn AudioSource>>,
     /// Whose state `/readyz` tells.
     pub dependencies: Vec<Dependency>,

@@ -250,18 +250,19 @@ async fn the_gateway_can_append_to_the_audit_log_and_do_nothing_else_to_it() {
     assert_eq!(audit.verify().await.unwrap().faults, []);
 }
 
+async fn append_lines(audit: PostgresAudit, actor: &'static str) {
+    for n in 0..12 {
+        audit.append(&entry(actor, n)).await.unwrap();
+    }
+}
+
 #[tokio::test]
 async fn whatever_a_dishonest_administrator_changes_in_the_audit_log_is_found() {
     let (server, pool, _directory) = database().await;
     let audit = PostgresAudit::new(pool);
     let mut writers = tokio::task::JoinSet::new();
     for writer in 0..5 {
-        let audit = audit.clone();
-        writers.spawn(async move {
-            for n in 0..12 {
-                audit.append(&entry(["carol", "uma", "dan", "sam", "alice"][writer], n)).await.unwrap();
-            }
-        });
+        writers.spawn(append_lines(audit.clone(), ["carol", "uma", "dan", "sam", "alice"][writer]));
     }
     writers.join_all().await;
     let report = audit.verify().await.unwrap();
@@ -292,10 +293,8 @@ async fn whatever_a_dishonest_administrator_changes_in_the_audit_log_is_found() 
         assert!(!faults.is_empty() && faults.iter().all(|fault| fault.chain == chain), "{sql}: {faults:?}");
         assert!(faults.iter().any(|fault| fault.kind == kind), "{sql}: {faults:?}");
         for table in ["access_audit", "access_audit_head"] {
-            let restore = [format!("DELETE FROM {table}"), format!("INSERT INTO {table} TABLE kept_{table}")];
-            for sql in restore {
-                sqlx::query(sqlx::AssertSqlSafe(sql)).execute(&mut connection).await.unwrap();
-            }
+            let restore = format!("DELETE FROM {table}; INSERT INTO {table} TABLE kept_{table}");
+            sqlx::raw_sql(sqlx::AssertSqlSafe(restore)).execute(&mut connection).await.unwrap();
         }
         assert_eq!(audit.verify().await.unwrap().faults, [], "restored");
     }

@@ -185,7 +185,8 @@ fn password(directory: &Path, account: Option<&Account>) -> Result<String, Serve
     }
     let mut bytes = [0_u8; 16];
     rand::rng().fill_bytes(&mut bytes);
-    let password: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    let digit = |value: u8| char::from_digit(u32::from(value), 16);
+    let password: String = bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]).filter_map(digit).collect();
     write_private(&path, &password, account)?;
     Ok(password)
 }
