@@ -175,11 +175,15 @@ async fn people_may_read_their_own_entry_in_place_of_a_service_account() {
     let directory = directory();
     let server = LdapServer::launch(directory.path()).await.unwrap();
     let bind = LdapBind::Template { dn: format!("uid={{user}},{}", server.people_dn()) };
-    let refused = login(LdapConfig { bind: bind.clone(), ..config(&server) }, "alice", "wrong").await;
-    assert!(matches!(refused, Err(DirectoryError::InvalidCredentials)), "{refused:?}");
-    // This directory shows nobody the groups, so a right password is told apart from a wrong set-up.
-    let refused = login(LdapConfig { bind, ..config(&server) }, "alice", "alice-demo").await;
-    assert!(!matches!(refused, Err(DirectoryError::InvalidCredentials | DirectoryError::Unavailable(_))), "{refused:?}");
+    let with_template = LdapConfig { bind, ..config(&server) };
+    let alice = login(with_template.clone(), "alice", "alice-demo").await.unwrap();
+    assert_eq!((alice.display_name.as_str(), alice.extension.unwrap().as_str()), ("Alice Agent", "1001"));
+    assert_eq!(alice.roles, BTreeSet::from([Role::Agent]));
+    for (user, password) in [("alice", "wrong"), ("nobody", "wrong")] {
+        let refused = login(with_template.clone(), user, password).await;
+        assert!(matches!(refused, Err(DirectoryError::InvalidCredentials)), "{user}: {refused:?}");
+    }
+    assert_eq!(count(&server.log(), server.service_dn()), 0, "the service account is not used");
 }
 
 #[tokio::test]

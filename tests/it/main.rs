@@ -1,7 +1,10 @@
 //! Integration tests against real servers, one binary: see the modules.
 
+#![cfg(test)]
+
 mod api;
 mod auth;
 mod http;
+mod playback;
 mod servers;
 mod store;
