@@ -156,8 +156,13 @@ mod tests {
     const NOW: WallTime = WallTime(1_800_000_000_000_000_000);
 
     fn claims() -> Claims {
-        let identity =
-            Identity { user: "alice".to_owned(), display_name: "Alice".to_owned(), extension: None, number: None, roles: BTreeSet::from([Role::Agent]) };
+        let identity = Identity {
+            user: "alice".to_owned(),
+            display_name: "Alice".to_owned(),
+            extension: None,
+            number: None,
+            roles: BTreeSet::from([Role::Agent]),
+        };
         Claims::of_login(LoginId::generate(&mut StdRng::seed_from_u64(1)), identity, NOW, Duration::from_mins(1))
     }
 

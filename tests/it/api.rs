@@ -150,7 +150,10 @@ async fn a_login_opens_a_session_and_a_logout_ends_it() {
     let answer = stage.login("Alice", "alice-demo", &[]).await;
     assert_eq!(answer.status, 200);
     let body = answer.json();
-    assert_eq!((body["user"].as_str(), body["display_name"].as_str(), body["extension"].as_str()), (Some("alice"), Some("Alice Agent"), Some("1001")));
+    assert_eq!(
+        (body["user"].as_str(), body["display_name"].as_str(), body["extension"].as_str()),
+        (Some("alice"), Some("Alice Agent"), Some("1001"))
+    );
     assert_eq!(body["roles"], serde_json::json!(["agent"]));
     assert_eq!(body["expires_in"], 300);
     let set = answer.headers("set-cookie");
@@ -308,7 +311,12 @@ async fn audio_comes_whole_and_by_range_with_exact_lengths() {
     assert_eq!((whole.header("content-type"), whole.header("cache-control")), (Some("audio/wav"), Some("no-store")));
     assert!(whole.body == tape(0..AUDIO_BYTES), "byte for byte");
 
-    for (range, part) in [("bytes=0-0", 0..1), ("bytes=65530-65545", 65_530..65_546), ("bytes=100000-", 100_000..AUDIO_BYTES), ("bytes=-5", AUDIO_BYTES - 5..AUDIO_BYTES)] {
+    for (range, part) in [
+        ("bytes=0-0", 0..1),
+        ("bytes=65530-65545", 65_530..65_546),
+        ("bytes=100000-", 100_000..AUDIO_BYTES),
+        ("bytes=-5", AUDIO_BYTES - 5..AUDIO_BYTES),
+    ] {
         let answer = stage.get(&path, &carol, &[("Range", range)]).await;
         assert_eq!(answer.status, 206, "{range}");
         assert_eq!(answer.header("content-range"), Some(format!("bytes {}-{}/{AUDIO_BYTES}", part.start, part.end - 1).as_str()));
@@ -390,7 +398,8 @@ async fn https_shows_the_configured_certificate_and_a_taken_port_is_named() {
     let directory = tempfile::tempdir().unwrap();
     let authority = Authority::new("A test").unwrap();
     let issued = authority.issue(&["localhost", "127.0.0.1"]).unwrap();
-    let https = Https { address: ([127, 0, 0, 1], 0).into(), certificate_file: directory.path().join("c.pem"), key_file: directory.path().join("k.pem") };
+    let https =
+        Https { address: ([127, 0, 0, 1], 0).into(), certificate_file: directory.path().join("c.pem"), key_file: directory.path().join("k.pem") };
     std::fs::write(&https.certificate_file, &issued.certificate_pem).unwrap();
     std::fs::write(&https.key_file, &issued.key_pem).unwrap();
     let listeners = Listeners::bind(&Listen { http: None, https: Some(https.clone()) }).unwrap();

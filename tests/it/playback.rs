@@ -97,10 +97,8 @@ async fn an_officer_hears_exactly_what_was_recorded_and_a_flipped_byte_is_refuse
     let store = VaultStore::local(directory.path()).unwrap();
     let vault_store = store.clone();
     let spool = directory.path().join("spool");
-    let stage = Stage::with_audio(|catalog| {
-        Some(Arc::new(Vault::new(Arc::new(catalog.clone()), vault_store, spool, Some(Arc::new(vault_key())))))
-    })
-    .await;
+    let stage =
+        Stage::with_audio(|catalog| Some(Arc::new(Vault::new(Arc::new(catalog.clone()), vault_store, spool, Some(Arc::new(vault_key())))))).await;
     let meta = intent(0);
     let stored = record(&stage, &store, &meta).await;
     let path = format!("/api/v1/recordings/{}/audio", meta.recording);
@@ -132,8 +130,7 @@ async fn a_vault_without_its_private_key_says_so() {
     let store = VaultStore::local(directory.path()).unwrap();
     let vault_store = store.clone();
     let spool = directory.path().join("spool");
-    let stage =
-        Stage::with_audio(|catalog| Some(Arc::new(Vault::new(Arc::new(catalog.clone()), vault_store, spool, None)))).await;
+    let stage = Stage::with_audio(|catalog| Some(Arc::new(Vault::new(Arc::new(catalog.clone()), vault_store, spool, None)))).await;
     record(&stage, &store, &intent(0)).await;
     let carol = stage.cookie("carol").await;
     let answer = stage.get(&format!("/api/v1/recordings/{}/audio", intent(0).recording), &carol, &[]).await;

@@ -9,8 +9,8 @@ use tandem::demo::servers::PostgresServer;
 use tandem::ids::{CallId, Extension, NodeId, RecordingId, SessionId, TrunkName};
 use tandem::recording::io::catalog::{Catalog, CatalogError};
 use tandem::recording::model::{
-    FailureReason, ListCursor, NumberFilter, RecordingEnded, RecordingFailed, RecordingFilter, RecordingMeta, RecordingState, SealedBy, SegmentOpened,
-    SegmentSealed, SegmentStored, WrappedKey,
+    FailureReason, ListCursor, NumberFilter, RecordingEnded, RecordingFailed, RecordingFilter, RecordingMeta, RecordingState, SealedBy,
+    SegmentOpened, SegmentSealed, SegmentStored, WrappedKey,
 };
 use tandem::recording::{CallDirection, Obligation};
 use tandem::store::audit::PostgresAudit;
@@ -147,7 +147,10 @@ async fn every_write_twice_leaves_one_row_and_states_never_go_back() {
     catalog.record_failed(&failed).await.unwrap();
     let row = catalog.find(recording).await.unwrap().unwrap();
     assert_eq!((row.state, row.failure, row.samples), (RecordingState::Stored, None, 40_000));
-    assert_eq!((row.end_reason.as_deref(), row.sealed_by, row.answered), (Some("hangup"), Some(SealedBy::Live), Some(NOON.after(Duration::from_secs(1)))));
+    assert_eq!(
+        (row.end_reason.as_deref(), row.sealed_by, row.answered),
+        (Some("hangup"), Some(SealedBy::Live), Some(NOON.after(Duration::from_secs(1))))
+    );
 
     let segments = catalog.segments(recording).await.unwrap();
     assert_eq!(segments.len(), 1);
@@ -179,7 +182,7 @@ async fn pages_follow_each_other_without_gap_and_filters_narrow() {
         // Two of each time, so that ties must be broken by the id.
         catalog.record_intent(&RecordingMeta { started: intent(n / 2 * 2).started, ..intent(n) }).await.unwrap();
     }
-    let other_month = RecordingMeta { started: NOON.after(Duration::from_secs(400 * 86_400)), ..intent(99) };
+    let other_month = RecordingMeta { started: NOON.after(Duration::from_hours(400 * 24)), ..intent(99) };
     catalog.record_intent(&other_month).await.unwrap();
     assert_eq!(count(&server, "SELECT count(*) FROM recording_2026_11").await, 25);
     assert_eq!(count(&server, "SELECT count(*) FROM recording_default").await, 1);

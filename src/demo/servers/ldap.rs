@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use rustix::process::Signal;
 
 use super::child::{Account, Kept, command, first_existing, make_directory, run, write_private};
-use super::{Authority, PORT_TRIES, POLL_INTERVAL, START_TIMEOUT, ServerError, at, free_port};
+use super::{Authority, POLL_INTERVAL, PORT_TRIES, START_TIMEOUT, ServerError, at, free_port};
 
 /// One person of the demo. The password is the user name with `-demo`.
 #[derive(Debug, Clone, Copy)]

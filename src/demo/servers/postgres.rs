@@ -7,7 +7,7 @@ use rustix::process::Signal;
 use sqlx::{Connection, PgConnection};
 
 use super::child::{Account, Kept, command, first_existing, make_directory, run, write_private};
-use super::{PORT_TRIES, POLL_INTERVAL, START_TIMEOUT, ServerError, at, free_port};
+use super::{POLL_INTERVAL, PORT_TRIES, START_TIMEOUT, ServerError, at, free_port};
 
 /// A private PostgreSQL with a database `tandem`, listening on a port of 127.0.0.1.
 ///
