@@ -53,7 +53,7 @@ mod tests {
 
     #[test]
     fn a_cookie_bears_every_attribute_of_its_prefix() {
-        let line = set(SESSION, "x.y", Duration::from_secs(60)).unwrap();
+        let line = set(SESSION, "x.y", Duration::from_mins(1)).unwrap();
         assert_eq!(line, "__Host-tandem_session=x.y; Path=/; Max-Age=60; Secure; HttpOnly; SameSite=Strict");
     }
 }

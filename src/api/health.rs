@@ -48,9 +48,7 @@ pub(super) async fn readyz(State(state): State<ApiState>, peer: Peer) -> Respons
 pub(super) async fn metrics(State(state): State<ApiState>, peer: Peer) -> Response {
     let allowed = peer.is_this_machine() || state.config.metrics_to_everybody;
     let answer = match &state.metrics {
-        Some(handle) if allowed => {
-            ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], handle.render()).into_response()
-        }
+        Some(handle) if allowed => ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], handle.render()).into_response(),
         _ => Problem::new(Kind::NotFound).into_response(),
     };
     std::future::ready(answer).await

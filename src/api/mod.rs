@@ -11,6 +11,7 @@ mod range;
 mod recordings;
 pub mod serve;
 pub mod signal;
+mod vault;
 
 use std::sync::Arc;
 
@@ -57,7 +58,7 @@ pub struct ApiParts {
     pub audit: Arc<dyn AuditLog>,
     /// The recordings.
     pub catalog: Arc<dyn Catalog>,
-    /// Their audio; None on a node without the vault's private key.
+    /// Their audio: `recording::io::export::Vault`; None, or a vault without its private key, answers `vault.absent`.
     pub audio: Option<Arc<dyn AudioSource>>,
     /// Whose state `/readyz` tells.
     pub dependencies: Vec<Dependency>,

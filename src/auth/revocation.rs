@@ -1,6 +1,6 @@
 //! Which logins were ended before their time.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
 use crate::auth::session_token::Claims;
 use crate::auth::session_token::LoginId;
@@ -14,33 +14,35 @@ use crate::limits::REVOCATIONS_MAX;
 /// refused instead. So a full table ends sessions, and never gives one back.
 #[derive(Debug, Default)]
 pub struct Revocations {
-    ended: BTreeMap<LoginId, Ended>,
+    ended: BTreeSet<LoginId>,
+    /// The same by their end: (expires, logged in, login), times in seconds since 1970.
+    by_expiry: BTreeSet<(u64, u64, LoginId)>,
     refused_until_s: Option<u64>,
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Ended {
-    logged_in_s: u64,
-    expires_s: u64,
 }
 
 impl Revocations {
     /// Ends the login of `claims`.
     pub fn revoke(&mut self, claims: &Claims, now: WallTime) {
-        self.ended.retain(|_, ended| seconds(now) < ended.expires_s);
-        if self.ended.len() >= REVOCATIONS_MAX {
-            let oldest = self.ended.iter().min_by_key(|(_, ended)| ended.logged_in_s).map(|(login, ended)| (*login, ended.logged_in_s));
-            if let Some((login, logged_in_s)) = oldest {
-                self.ended.remove(&login);
-                self.refused_until_s = self.refused_until_s.max(Some(logged_in_s));
-            }
+        while self.by_expiry.first().is_some_and(|(expires_s, ..)| *expires_s <= seconds(now)) {
+            self.forget_first();
         }
-        self.ended.insert(claims.login, Ended { logged_in_s: claims.logged_in_s, expires_s: claims.expires_s });
+        if self.ended.len() >= REVOCATIONS_MAX {
+            self.refused_until_s = self.refused_until_s.max(self.forget_first());
+        }
+        self.ended.insert(claims.login);
+        self.by_expiry.insert((claims.expires_s, claims.logged_in_s, claims.login));
     }
 
     /// Whether the login of `claims` was ended.
     pub fn is_revoked(&self, claims: &Claims) -> bool {
-        self.ended.contains_key(&claims.login) || self.refused_until_s.is_some_and(|until| claims.logged_in_s <= until)
+        self.ended.contains(&claims.login) || self.refused_until_s.is_some_and(|until| claims.logged_in_s <= until)
+    }
+
+    /// Forgets the login that expires first, and gives the time at which it began.
+    fn forget_first(&mut self) -> Option<u64> {
+        let (_, logged_in_s, login) = self.by_expiry.pop_first()?;
+        self.ended.remove(&login);
+        Some(logged_in_s)
     }
 }
 
@@ -57,9 +59,14 @@ mod tests {
     const NOW: WallTime = WallTime(1_800_000_000_000_000_000);
 
     fn login(seed: u64, at: WallTime) -> Claims {
-        let identity =
-            Identity { user: "alice".to_owned(), display_name: String::new(), extension: None, number: None, roles: std::collections::BTreeSet::new() };
-        Claims::of_login(LoginId::generate(&mut StdRng::seed_from_u64(seed)), identity, at, Duration::from_secs(3_600))
+        let identity = Identity {
+            user: "alice".to_owned(),
+            display_name: String::new(),
+            extension: None,
+            number: None,
+            roles: std::collections::BTreeSet::new(),
+        };
+        Claims::of_login(LoginId::generate(&mut StdRng::seed_from_u64(seed)), identity, at, Duration::from_hours(1))
     }
 
     #[test]
@@ -74,7 +81,7 @@ mod tests {
     fn expired_logins_leave_the_table() {
         let mut revocations = Revocations::default();
         revocations.revoke(&login(1, NOW), NOW);
-        let later = NOW.after(Duration::from_secs(3_600));
+        let later = NOW.after(Duration::from_hours(1));
         revocations.revoke(&login(2, later), later);
         assert_eq!(revocations.ended.len(), 1);
     }
@@ -90,6 +97,6 @@ mod tests {
         for seed in 0..count {
             assert!(revocations.is_revoked(&login(seed, NOW.after(Duration::from_secs(seed / 1_000)))));
         }
-        assert!(!revocations.is_revoked(&login(count, NOW.after(Duration::from_secs(60)))));
+        assert!(!revocations.is_revoked(&login(count, NOW.after(Duration::from_mins(1)))));
     }
 }

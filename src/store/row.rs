@@ -6,9 +6,7 @@ use uuid::Uuid;
 use crate::clock::WallTime;
 use crate::ids::{CallId, Extension, NodeId, RecordingId, SessionId, TrunkName};
 use crate::recording::io::catalog::CatalogError;
-use crate::recording::model::{
-    FailureReason, RecordingMeta, RecordingRow, RecordingState, SealedBy, SegmentRow, SegmentSealed, WrappedKey,
-};
+use crate::recording::model::{FailureReason, RecordingMeta, RecordingRow, RecordingState, SealedBy, SegmentRow, SegmentSealed, WrappedKey};
 use crate::recording::{CallDirection, Obligation};
 
 /// One row of `recording`.

@@ -64,13 +64,13 @@ impl Audio for Tape {
 }
 
 /// The edge with everything behind it.
-struct Stage {
+pub(crate) struct Stage {
     address: SocketAddr,
     desk: Arc<Desk>,
     ldap: LdapServer,
     postgres: PostgresServer,
     audit: PostgresAudit,
-    catalog: PostgresCatalog,
+    pub(crate) catalog: PostgresCatalog,
     reads: Arc<AtomicUsize>,
     shutdown: CancellationToken,
     _directories: [tempfile::TempDir; 2],
@@ -78,18 +78,21 @@ struct Stage {
 
 impl Stage {
     async fn set() -> Self {
-        Self::with_vault(true).await
+        let tape = Tape::default();
+        let reads = Arc::clone(&tape.reads);
+        let mut stage = Self::with_audio(|_| Some(Arc::new(tape))).await;
+        stage.reads = reads;
+        stage
     }
 
-    async fn with_vault(vault: bool) -> Self {
+    /// With what plays the catalogue's recordings.
+    pub(crate) async fn with_audio(audio: impl FnOnce(&PostgresCatalog) -> Option<Arc<dyn AudioSource>>) -> Self {
         let (postgres, pool, postgres_directory) = database().await;
         let ldap_directory = crate::servers::directory();
         let ldap = LdapServer::launch(ldap_directory.path()).await.unwrap();
-        let lockout = LockoutConfig { failures_max: 4, reserved: 1, window: Duration::from_secs(600) };
+        let lockout = LockoutConfig { failures_max: 4, reserved: 1, window: Duration::from_mins(10) };
         let desk = Desk::new(DeskConfig { lockout, ..DeskConfig::default() }, &[1; 32], StdRng::seed_from_u64(1));
         let desk = Arc::new(desk);
-        let tape = Tape::default();
-        let reads = Arc::clone(&tape.reads);
         let audit = PostgresAudit::new(pool.clone());
         let catalog = PostgresCatalog::new(pool.clone());
         let state = ApiState::new(ApiParts {
@@ -98,7 +101,7 @@ impl Stage {
             directory: Arc::new(LdapDirectory::new(crate::auth::config(&ldap)).unwrap()),
             audit: Arc::new(audit.clone()),
             catalog: Arc::new(catalog.clone()),
-            audio: vault.then(|| Arc::new(tape) as Arc<dyn AudioSource>),
+            audio: audio(&catalog),
             dependencies: vec![Dependency { name: "database", required: true, health: pool.health() }],
             metrics: None,
             clock: Clock::system(),
@@ -109,7 +112,7 @@ impl Stage {
         let shutdown = CancellationToken::new();
         tokio::spawn(listeners.serve(router(state, Router::new()), shutdown.clone()));
         tokio::spawn(pool.watch_health(shutdown.clone()));
-        Self { address, desk, ldap, postgres, audit, catalog, reads, shutdown, _directories: [postgres_directory, ldap_directory] }
+        Self { address, desk, ldap, postgres, audit, catalog, reads: Arc::default(), shutdown, _directories: [postgres_directory, ldap_directory] }
     }
 
     async fn login(&self, user: &str, password: &str, more: &[(&str, &str)]) -> Answer {
@@ -119,13 +122,13 @@ impl Stage {
     }
 
     /// The session cookie of a person of the demo.
-    async fn cookie(&self, user: &str) -> String {
+    pub(crate) async fn cookie(&self, user: &str) -> String {
         let answer = self.login(user, &format!("{user}-demo"), &[]).await;
         assert_eq!(answer.status, 200, "{}", String::from_utf8_lossy(&answer.body));
         answer.cookie("__Host-tandem_session")
     }
 
-    async fn get(&self, path: &str, cookie: &str, more: &[(&str, &str)]) -> Answer {
+    pub(crate) async fn get(&self, path: &str, cookie: &str, more: &[(&str, &str)]) -> Answer {
         send(self.address, "GET", path, &[&[("Cookie", cookie)], more].concat(), "").await
     }
 
@@ -147,7 +150,10 @@ async fn a_login_opens_a_session_and_a_logout_ends_it() {
     let answer = stage.login("Alice", "alice-demo", &[]).await;
     assert_eq!(answer.status, 200);
     let body = answer.json();
-    assert_eq!((body["user"].as_str(), body["display_name"].as_str(), body["extension"].as_str()), (Some("alice"), Some("Alice Agent"), Some("1001")));
+    assert_eq!(
+        (body["user"].as_str(), body["display_name"].as_str(), body["extension"].as_str()),
+        (Some("alice"), Some("Alice Agent"), Some("1001"))
+    );
     assert_eq!(body["roles"], serde_json::json!(["agent"]));
     assert_eq!(body["expires_in"], 300);
     let set = answer.headers("set-cookie");
@@ -305,7 +311,12 @@ async fn audio_comes_whole_and_by_range_with_exact_lengths() {
     assert_eq!((whole.header("content-type"), whole.header("cache-control")), (Some("audio/wav"), Some("no-store")));
     assert!(whole.body == tape(0..AUDIO_BYTES), "byte for byte");
 
-    for (range, part) in [("bytes=0-0", 0..1), ("bytes=65530-65545", 65_530..65_546), ("bytes=100000-", 100_000..AUDIO_BYTES), ("bytes=-5", AUDIO_BYTES - 5..AUDIO_BYTES)] {
+    for (range, part) in [
+        ("bytes=0-0", 0..1),
+        ("bytes=65530-65545", 65_530..65_546),
+        ("bytes=100000-", 100_000..AUDIO_BYTES),
+        ("bytes=-5", AUDIO_BYTES - 5..AUDIO_BYTES),
+    ] {
         let answer = stage.get(&path, &carol, &[("Range", range)]).await;
         assert_eq!(answer.status, 206, "{range}");
         assert_eq!(answer.header("content-range"), Some(format!("bytes {}-{}/{AUDIO_BYTES}", part.start, part.end - 1).as_str()));
@@ -346,7 +357,7 @@ async fn what_cannot_be_recorded_in_the_audit_log_is_not_served() {
 
 #[tokio::test]
 async fn a_node_without_the_vault_says_so() {
-    let stage = Stage::with_vault(false).await;
+    let stage = Stage::with_audio(|_| None).await;
     store_recording(&stage.catalog, &intent(0)).await;
     let carol = stage.cookie("carol").await;
     let answer = stage.get(&format!("/api/v1/recordings/{}/audio", intent(0).recording), &carol, &[]).await;
@@ -357,14 +368,15 @@ async fn a_node_without_the_vault_says_so() {
 async fn health_is_told_and_every_answer_bears_the_strict_headers() {
     let mut stage = Stage::set().await;
     let wait_for = async |stage: &Stage, status: u16| {
-        for _ in 0..200 {
-            let answer = send(stage.address, "GET", "/readyz", &[], "").await;
-            if answer.status == status {
-                return answer.json();
-            }
+        let mut answer = send(stage.address, "GET", "/readyz", &[], "").await;
+        let mut tries = 0;
+        while answer.status != status && tries < 200 {
+            tries += 1;
             tokio::time::sleep(Duration::from_millis(50)).await;
+            answer = send(stage.address, "GET", "/readyz", &[], "").await;
         }
-        panic!("never {status}");
+        assert_eq!(answer.status, status);
+        answer.json()
     };
     assert_eq!(wait_for(&stage, 200).await["dependencies"][0]["ok"], true);
     stage.postgres.stop();
@@ -386,7 +398,8 @@ async fn https_shows_the_configured_certificate_and_a_taken_port_is_named() {
     let directory = tempfile::tempdir().unwrap();
     let authority = Authority::new("A test").unwrap();
     let issued = authority.issue(&["localhost", "127.0.0.1"]).unwrap();
-    let https = Https { address: ([127, 0, 0, 1], 0).into(), certificate_file: directory.path().join("c.pem"), key_file: directory.path().join("k.pem") };
+    let https =
+        Https { address: ([127, 0, 0, 1], 0).into(), certificate_file: directory.path().join("c.pem"), key_file: directory.path().join("k.pem") };
     std::fs::write(&https.certificate_file, &issued.certificate_pem).unwrap();
     std::fs::write(&https.key_file, &issued.key_pem).unwrap();
     let listeners = Listeners::bind(&Listen { http: None, https: Some(https.clone()) }).unwrap();

@@ -104,25 +104,25 @@ async fn a_certificate_of_another_authority_ends_the_attempt_before_any_bind() {
     assert_eq!(count(&server.log(), "BIND dn="), 0);
 }
 
+/// Answers the first request with "protocol error", and gives all that it was sent.
+async fn refuse_starttls(listener: TcpListener) -> Vec<u8> {
+    let (mut stream, _) = listener.accept().await.unwrap();
+    let mut seen = vec![0; 4_096];
+    let count = stream.read(&mut seen).await.unwrap();
+    seen.truncate(count);
+    // ExtendedResponse, message 1, protocolError (2).
+    stream.write_all(&[0x30, 0x0c, 0x02, 0x01, 0x01, 0x78, 0x07, 0x0a, 0x01, 0x02, 0x04, 0x00, 0x04, 0x00]).await.unwrap();
+    // The client may well close the hard way.
+    drop(stream.read_to_end(&mut seen).await);
+    seen
+}
+
 #[tokio::test]
 async fn no_password_leaves_without_tls_unless_that_is_configured() {
     // A server that refuses StartTLS, and keeps what it was sent.
     let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
     let url = format!("ldap://{}", listener.local_addr().unwrap());
-    let seen = tokio::spawn(async move {
-        let (mut stream, _) = listener.accept().await.unwrap();
-        let mut seen = Vec::new();
-        let mut buffer = [0; 4_096];
-        while let Ok(count @ 1..) = stream.read(&mut buffer).await {
-            let first = seen.is_empty();
-            seen.extend_from_slice(&buffer[..count]);
-            if first {
-                // ExtendedResponse, message 1, protocolError (2).
-                stream.write_all(&[0x30, 0x0c, 0x02, 0x01, 0x01, 0x78, 0x07, 0x0a, 0x01, 0x02, 0x04, 0x00, 0x04, 0x00]).await.unwrap();
-            }
-        }
-        seen
-    });
+    let seen = tokio::spawn(refuse_starttls(listener));
     let directory = directory();
     let server = LdapServer::launch(directory.path()).await.unwrap();
     let refused = login(LdapConfig { servers: vec![url], ..config(&server) }, "alice", "alice-demo").await;
@@ -175,11 +175,15 @@ async fn people_may_read_their_own_entry_in_place_of_a_service_account() {
     let directory = directory();
     let server = LdapServer::launch(directory.path()).await.unwrap();
     let bind = LdapBind::Template { dn: format!("uid={{user}},{}", server.people_dn()) };
-    let refused = login(LdapConfig { bind: bind.clone(), ..config(&server) }, "alice", "wrong").await;
-    assert!(matches!(refused, Err(DirectoryError::InvalidCredentials)), "{refused:?}");
-    // This directory shows nobody the groups, so a right password is told apart from a wrong set-up.
-    let refused = login(LdapConfig { bind, ..config(&server) }, "alice", "alice-demo").await;
-    assert!(!matches!(refused, Err(DirectoryError::InvalidCredentials | DirectoryError::Unavailable(_))), "{refused:?}");
+    let with_template = LdapConfig { bind, ..config(&server) };
+    let alice = login(with_template.clone(), "alice", "alice-demo").await.unwrap();
+    assert_eq!((alice.display_name.as_str(), alice.extension.unwrap().as_str()), ("Alice Agent", "1001"));
+    assert_eq!(alice.roles, BTreeSet::from([Role::Agent]));
+    for (user, password) in [("alice", "wrong"), ("nobody", "wrong")] {
+        let refused = login(with_template.clone(), user, password).await;
+        assert!(matches!(refused, Err(DirectoryError::InvalidCredentials)), "{user}: {refused:?}");
+    }
+    assert_eq!(count(&server.log(), server.service_dn()), 0, "the service account is not used");
 }
 
 #[tokio::test]

@@ -9,8 +9,8 @@ use tandem::demo::servers::PostgresServer;
 use tandem::ids::{CallId, Extension, NodeId, RecordingId, SessionId, TrunkName};
 use tandem::recording::io::catalog::{Catalog, CatalogError};
 use tandem::recording::model::{
-    FailureReason, ListCursor, NumberFilter, RecordingEnded, RecordingFailed, RecordingFilter, RecordingMeta, RecordingState, SealedBy, SegmentOpened,
-    SegmentSealed, SegmentStored, WrappedKey,
+    FailureReason, ListCursor, NumberFilter, RecordingEnded, RecordingFailed, RecordingFilter, RecordingMeta, RecordingState, SealedBy,
+    SegmentOpened, SegmentSealed, SegmentStored, WrappedKey,
 };
 use tandem::recording::{CallDirection, Obligation};
 use tandem::store::audit::PostgresAudit;
@@ -147,7 +147,10 @@ async fn every_write_twice_leaves_one_row_and_states_never_go_back() {
     catalog.record_failed(&failed).await.unwrap();
     let row = catalog.find(recording).await.unwrap().unwrap();
     assert_eq!((row.state, row.failure, row.samples), (RecordingState::Stored, None, 40_000));
-    assert_eq!((row.end_reason.as_deref(), row.sealed_by, row.answered), (Some("hangup"), Some(SealedBy::Live), Some(NOON.after(Duration::from_secs(1)))));
+    assert_eq!(
+        (row.end_reason.as_deref(), row.sealed_by, row.answered),
+        (Some("hangup"), Some(SealedBy::Live), Some(NOON.after(Duration::from_secs(1))))
+    );
 
     let segments = catalog.segments(recording).await.unwrap();
     assert_eq!(segments.len(), 1);
@@ -179,7 +182,7 @@ async fn pages_follow_each_other_without_gap_and_filters_narrow() {
         // Two of each time, so that ties must be broken by the id.
         catalog.record_intent(&RecordingMeta { started: intent(n / 2 * 2).started, ..intent(n) }).await.unwrap();
     }
-    let other_month = RecordingMeta { started: NOON.after(Duration::from_secs(400 * 86_400)), ..intent(99) };
+    let other_month = RecordingMeta { started: NOON.after(Duration::from_hours(400 * 24)), ..intent(99) };
     catalog.record_intent(&other_month).await.unwrap();
     assert_eq!(count(&server, "SELECT count(*) FROM recording_2026_11").await, 25);
     assert_eq!(count(&server, "SELECT count(*) FROM recording_default").await, 1);
@@ -250,18 +253,19 @@ async fn the_gateway_can_append_to_the_audit_log_and_do_nothing_else_to_it() {
     assert_eq!(audit.verify().await.unwrap().faults, []);
 }
 
+async fn append_lines(audit: PostgresAudit, actor: &'static str) {
+    for n in 0..12 {
+        audit.append(&entry(actor, n)).await.unwrap();
+    }
+}
+
 #[tokio::test]
 async fn whatever_a_dishonest_administrator_changes_in_the_audit_log_is_found() {
     let (server, pool, _directory) = database().await;
     let audit = PostgresAudit::new(pool);
     let mut writers = tokio::task::JoinSet::new();
     for writer in 0..5 {
-        let audit = audit.clone();
-        writers.spawn(async move {
-            for n in 0..12 {
-                audit.append(&entry(["carol", "uma", "dan", "sam", "alice"][writer], n)).await.unwrap();
-            }
-        });
+        writers.spawn(append_lines(audit.clone(), ["carol", "uma", "dan", "sam", "alice"][writer]));
     }
     writers.join_all().await;
     let report = audit.verify().await.unwrap();
@@ -292,10 +296,8 @@ async fn whatever_a_dishonest_administrator_changes_in_the_audit_log_is_found() 
         assert!(!faults.is_empty() && faults.iter().all(|fault| fault.chain == chain), "{sql}: {faults:?}");
         assert!(faults.iter().any(|fault| fault.kind == kind), "{sql}: {faults:?}");
         for table in ["access_audit", "access_audit_head"] {
-            let restore = [format!("DELETE FROM {table}"), format!("INSERT INTO {table} TABLE kept_{table}")];
-            for sql in restore {
-                sqlx::query(sqlx::AssertSqlSafe(sql)).execute(&mut connection).await.unwrap();
-            }
+            let restore = format!("DELETE FROM {table}; INSERT INTO {table} TABLE kept_{table}");
+            sqlx::raw_sql(sqlx::AssertSqlSafe(restore)).execute(&mut connection).await.unwrap();
         }
         assert_eq!(audit.verify().await.unwrap().faults, [], "restored");
     }

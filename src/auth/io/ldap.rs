@@ -345,8 +345,7 @@ mod tests {
         let config = LdapConfig { servers: vec!["https://directory".to_owned()], ..LdapConfig::default() };
         assert!(matches!(LdapDirectory::new(config), Err(LdapSetupError::Address(_))));
         assert!(matches!(LdapDirectory::new(LdapConfig::default()), Err(LdapSetupError::NoServer)));
-        let config =
-            LdapConfig { servers: vec!["ldaps://directory".to_owned()], ca_file: "/nonexistent".into(), ..LdapConfig::default() };
+        let config = LdapConfig { servers: vec!["ldaps://directory".to_owned()], ca_file: "/nonexistent".into(), ..LdapConfig::default() };
         assert!(matches!(LdapDirectory::new(config), Err(LdapSetupError::CaFile { .. })));
     }
 }

@@ -70,7 +70,7 @@ pub(super) fn write_private(path: &Path, text: &str, account: Option<&Account>) 
 /// A command that runs `program` as `account`, in `directory`, and dies with the thread that runs it.
 pub(in crate::demo) fn command(program: &Path, directory: &Path, account: Option<&Account>) -> Command {
     let mut command = Command::new("setpriv");
-    command.arg("--pdeathsig").arg("TERM");
+    command.arg("--pdeathsig").arg("INT");
     if let Some(account) = account {
         command.args(["--reuid", &account.name, "--regid", &account.gid.to_string(), "--clear-groups"]);
         if !reachable(directory, account) {
@@ -163,7 +163,7 @@ impl Kept {
 
 impl Drop for Kept {
     fn drop(&mut self) {
-        self.stop(Signal::QUIT);
+        self.stop(Signal::INT);
     }
 }
 
@@ -173,7 +173,7 @@ fn watch(child: &mut Child, orders: &Receiver<Signal>) {
         let order = orders.recv_timeout(POLL_INTERVAL);
         match order {
             Ok(signal) => return end(child, signal),
-            Err(RecvTimeoutError::Disconnected) => return end(child, Signal::QUIT),
+            Err(RecvTimeoutError::Disconnected) => return end(child, Signal::INT),
             Err(RecvTimeoutError::Timeout) => {}
         }
         if !matches!(child.try_wait(), Ok(None)) {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use rustix::process::Signal;
 
 use super::child::{Account, Kept, command, first_existing, make_directory, run, write_private};
-use super::{Authority, POLL_INTERVAL, START_TIMEOUT, ServerError, at, free_port};
+use super::{Authority, POLL_INTERVAL, PORT_TRIES, START_TIMEOUT, ServerError, at, free_port};
 
 /// One person of the demo. The password is the user name with `-demo`.
 #[derive(Debug, Clone, Copy)]
@@ -63,8 +63,19 @@ impl LdapServer {
         server.write_certificates()?;
         server.write_configuration()?;
         server.load_tree()?;
-        server.start().await?;
+        server.start_on_free_ports().await?;
         Ok(server)
+    }
+
+    /// Somebody else may take a free port before we do: tries others.
+    async fn start_on_free_ports(&mut self) -> Result<(), ServerError> {
+        for _ in 0..PORT_TRIES {
+            if self.start().await.is_ok() {
+                return Ok(());
+            }
+            (self.port, self.tls_port) = (free_port()?, free_port()?);
+        }
+        self.start().await
     }
 
     /// Starts it again after [`Self::stop`], on the same ports; returns once it answers.
@@ -160,7 +171,8 @@ impl LdapServer {
              maxsize 67108864\n\
              index objectClass,uid,member eq\n\
              access to attrs=userPassword by anonymous auth by * none\n\
-             access to * by dn.exact=\"{SERVICE}\" read by self read by * none\n"
+             access to dn.subtree=\"ou=groups,{BASE}\" by dn.exact=\"{SERVICE}\" read by dnattr=member read by users search by * none\n\
+             access to * by dn.exact=\"{SERVICE}\" read by self read by users search by * none\n"
         );
         write_private(&self.directory.join("slapd.conf"), &text, self.account.as_ref())
     }

@@ -7,7 +7,7 @@ use rustix::process::Signal;
 use sqlx::{Connection, PgConnection};
 
 use super::child::{Account, Kept, command, first_existing, make_directory, run, write_private};
-use super::{POLL_INTERVAL, START_TIMEOUT, ServerError, at, free_port};
+use super::{POLL_INTERVAL, PORT_TRIES, START_TIMEOUT, ServerError, at, free_port};
 
 /// A private PostgreSQL with a database `tandem`, listening on a port of 127.0.0.1.
 ///
@@ -33,9 +33,20 @@ impl PostgresServer {
         let password = password(&directory, account.as_ref())?;
         let mut server = Self { directory, programs, account, password, port: free_port()?, child: None };
         server.make_cluster()?;
-        server.start().await?;
+        server.start_on_a_free_port().await?;
         server.make_database().await?;
         Ok(server)
+    }
+
+    /// Somebody else may take a free port before we do: tries others.
+    async fn start_on_a_free_port(&mut self) -> Result<(), ServerError> {
+        for _ in 0..PORT_TRIES {
+            if self.start().await.is_ok() {
+                return Ok(());
+            }
+            self.port = free_port()?;
+        }
+        self.start().await
     }
 
     /// Starts it again after [`Self::stop`], on the same port; returns once it answers.
@@ -185,7 +196,8 @@ fn password(directory: &Path, account: Option<&Account>) -> Result<String, Serve
     }
     let mut bytes = [0_u8; 16];
     rand::rng().fill_bytes(&mut bytes);
-    let password: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    let digit = |value: u8| char::from_digit(u32::from(value), 16);
+    let password: String = bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]).filter_map(digit).collect();
     write_private(&path, &password, account)?;
     Ok(password)
 }
