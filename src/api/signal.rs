@@ -390,6 +390,27 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_client_that_does_not_read_loses_its_socket_and_not_its_session() {
+        let mut house = House::usual().await;
+        let (alice, _) = Client::open(&house, "agent1001", None).await;
+        let session = house.event().await.session;
+        let sdp = "x".repeat(32_000);
+        let mut sent = 0;
+        let mut lost = house.events.try_recv();
+        while lost.is_err() && sent < 20_000 {
+            // A full mailbox is the sender's to see; the session's task makes room for the next.
+            house.presence.send(session, Command::Notify(Notification::Offer { call: call(sent), sdp: sdp.clone() }));
+            sent += 1;
+            tokio::task::yield_now().await;
+            lost = house.events.try_recv();
+        }
+        let lost = lost.expect("hundreds of megabytes are queued for a client that does not read");
+        assert!(matches!(lost.kind, EventKind::Lost), "{lost:?}");
+        assert!(house.presence.identity(session).is_some(), "it may come back");
+        drop(alice);
+    }
+
+    #[tokio::test]
     async fn a_full_gateway_says_later() {
         let config = Config { allow_no_origin: true, sessions_max: 1, ..Config::default() };
         let house = House::start(config).await;

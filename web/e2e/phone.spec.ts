@@ -70,6 +70,7 @@ test('a call is taken, heard both ways, and ended', async ({ page }) => {
   await peer.answer(String(transport.sdp));
   await page.bringToFront();
   const dialog = page.getByRole('alertdialog', { name: 'Incoming call' });
+  await expect(dialog).toBeFocused();
   await expect(dialog).toContainText('Berta Bauer');
   await expect(dialog).toContainText('+4930123456');
   await expect.poll(() => peer.connected()).toBe(true);
