@@ -27,11 +27,22 @@ pub mod codec;
 pub mod rtp;
 
 pub mod media;
+pub mod sdp;
 pub mod sip;
+pub mod webrtc;
 pub mod worker;
 
 pub mod auth;
 pub mod recording;
+pub mod routing;
 pub mod signaling;
 
+pub mod call;
+
 pub mod api;
+pub mod store;
+
+pub mod telemetry;
+
+#[cfg(feature = "demo")]
+pub mod demo;

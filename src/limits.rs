@@ -25,6 +25,18 @@ pub const SIP_STREAM_MESSAGE_TIMEOUT: Duration = Duration::from_secs(10);
 pub const SIP_STREAM_IDLE_TIMEOUT: Duration = Duration::from_secs(600);
 /// A write to a stream that makes no progress for this long closes it.
 pub const SIP_STREAM_WRITE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Stream connections at once from hosts outside every trunk's networks: enough to tell them 403.
+pub const SIP_STREAM_STRANGERS_MAX: usize = 16;
+/// Messages waiting to be written to one stream connection.
+pub const SIP_STREAM_QUEUE: usize = 1_024;
+/// Opening a stream to a trunk must end within this time, so that failover stays within 4 s.
+pub const SIP_STREAM_CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+/// A host name must resolve within this time.
+pub const SIP_RESOLVE_TIMEOUT: Duration = Duration::from_secs(2);
+/// Messages received and not yet handled; a datagram beyond it is dropped, a stream waits.
+pub const SIP_INBOUND: usize = 4_096;
+/// Bytes that the kernel may hold for one UDP socket while the SIP task is busy.
+pub const SIP_UDP_RECEIVE_BUFFER_BYTES: usize = 4 << 20;
 
 // --- SDP ---
 /// Bytes of one session description.
@@ -42,9 +54,27 @@ pub const CONCEALMENT_MS_MAX: u32 = 100;
 /// Digits waiting to be sent on one leg.
 pub const DTMF_QUEUE_MAX: usize = 64;
 
+// --- browsers ---
+/// Bytes of one text on a data channel.
+pub const DATA_MESSAGE_BYTES_MAX: usize = 65_536;
+/// Synchronisation sources that one browser may use without announcing them.
+pub const PEER_SOURCES_MAX: usize = 8;
+/// Addresses bound to one browser at once; the longest unused makes room.
+pub const PEER_ADDRESSES_MAX: usize = 8;
+/// A browser's address that sent nothing for this long is forgotten.
+pub const PEER_ADDRESS_EXPIRY: Duration = Duration::from_mins(1);
+/// Legs of one session at once: a parallel group of eight, a trunk leg, and replacements.
+pub const SESSION_LEGS_MAX: usize = 16;
+/// DTLS handshakes that wait for their turn at one worker: one begins a turn. More are dropped, and retransmitted.
+pub const DEFERRED_HANDSHAKES_MAX: usize = 256;
+
 // --- mailboxes ---
 /// Messages waiting for one call.
 pub const CALL_MAILBOX: usize = 64;
+/// Call records of different calls that wait for a database that is away.
+pub const CALL_RECORDS_WAITING: usize = 100_000;
+/// Changed call records on their way to the task that keeps them.
+pub const CALL_RECORDS_QUEUE: usize = 4_096;
 /// Commands waiting for one worker.
 pub const WORKER_COMMANDS: usize = 1_024;
 /// Events waiting to leave one worker.
@@ -93,3 +123,27 @@ pub const SIGNALING_PING_INTERVAL: Duration = Duration::from_secs(15);
 // --- login ---
 /// Bytes of a login request's body.
 pub const LOGIN_BODY_BYTES_MAX: usize = 4_096;
+/// Characters of a user name.
+pub const USER_NAME_CHARS_MAX: usize = 64;
+/// Bytes of a password: a directory takes no more, and a hash is not to be fed megabytes.
+pub const PASSWORD_BYTES_MAX: usize = 512;
+/// Users whose budget of binds is remembered at once; beyond it the least suspect is forgotten.
+pub const LOCKOUT_USERS_MAX: usize = 16_384;
+/// Ended sessions that are remembered by name; beyond it the oldest logins are refused altogether.
+pub const REVOCATIONS_MAX: usize = 16_384;
+/// Bytes of a session or signalling token.
+pub const TOKEN_BYTES_MAX: usize = 4_096;
+/// Groups of one person that are read from the directory.
+pub const LDAP_GROUPS_MAX: usize = 512;
+
+// --- HTTP ---
+/// A request's head and body must arrive, and its answer begin, within this time.
+pub const HTTP_REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+/// Bytes of a recording's audio that are read at a time.
+pub const HTTP_AUDIO_READ_BYTES: u64 = 65_536;
+
+// --- database ---
+/// Longest wait for one statement or a free connection.
+pub const DATABASE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Time between two looks at the database's health.
+pub const DATABASE_PROBE_INTERVAL: Duration = Duration::from_secs(2);

@@ -1,5 +1,12 @@
 //! Who may do what: identities from the directory, roles, session tokens, the budget of binds.
 
+pub mod io;
+pub mod lockout;
+pub mod revocation;
+pub mod role;
+pub mod session_token;
+pub mod user_name;
+
 use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};

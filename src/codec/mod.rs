@@ -8,3 +8,11 @@ pub enum TrunkCodec {
     /// G.711 A-law, static payload type 8 (RFC 3551).
     Pcma,
 }
+
+/// A codec that could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// libopus refused.
+    #[error("Opus: {0}")]
+    Opus(#[from] opus::Error),
+}

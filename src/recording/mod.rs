@@ -2,13 +2,32 @@
 //!
 //! The rest of the house sees [`Command`] and [`Event`]; this room reports, `call` decides a call's fate.
 
+pub mod chain;
+pub mod container;
+pub mod fields;
+pub mod io;
+pub mod model;
+pub mod playback;
+pub mod policy;
+pub mod recorder;
+pub mod seal;
+pub mod seal_body;
+pub mod segment;
+pub mod serial;
+pub mod stream;
+pub mod timeline;
+pub mod verify;
+
 use std::time::Instant;
+
+use serde::{Deserialize, Serialize};
 
 use crate::ids::{CallId, Extension, RecordingId, SessionId, TrunkName};
 use crate::media::tap::TapId;
 
 /// How much a call depends on being recorded.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Obligation {
     /// No audio crosses unrecorded; a failure ends the call.
     Required,
@@ -19,7 +38,8 @@ pub enum Obligation {
 }
 
 /// Which way a call went, seen from the agent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum CallDirection {
     /// The trunk called the agent.
     Inbound,

@@ -3,6 +3,7 @@
 //! What the rest of the house sees of this room is [`Command`] and [`Event`]. It knows nothing of
 //! browsers, media or calls; a body is bytes.
 
+pub mod io;
 pub mod message;
 
 use std::net::{IpAddr, SocketAddr};

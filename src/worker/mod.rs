@@ -2,6 +2,11 @@
 //!
 //! The rest of the house sees [`Command`] and [`Event`]; `sim` scripts them instead of running a worker.
 
+pub mod demux;
+pub mod io;
+pub mod session;
+pub mod wheel;
+
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
@@ -128,6 +133,33 @@ pub enum Command {
         /// The call.
         call: CallId,
     },
+}
+
+impl Command {
+    /// The call that it concerns.
+    pub const fn call(&self) -> CallId {
+        match self {
+            Self::OfferPeer { call, .. }
+            | Self::AcceptPeerAnswer { call, .. }
+            | Self::AddPeerCandidate { call, .. }
+            | Self::BindTrunk { call, .. }
+            | Self::ConnectTrunk { call, .. }
+            | Self::SetGate { call, .. }
+            | Self::SetMuted { call, .. }
+            | Self::SendDtmf { call, .. }
+            | Self::SendData { call, .. }
+            | Self::StartTap { call, .. }
+            | Self::StopTap { call, .. }
+            | Self::SetRingback { call, .. }
+            | Self::CloseLeg { call, .. }
+            | Self::Close { call } => *call,
+        }
+    }
+
+    /// The leg that it makes, and with it the session where there is none.
+    pub const fn new_leg(&self) -> Option<LegId> {
+        if let Self::OfferPeer { leg, .. } | Self::BindTrunk { leg, .. } = self { Some(*leg) } else { None }
+    }
 }
 
 /// What may cross between agent and trunk.

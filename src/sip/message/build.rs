@@ -18,7 +18,8 @@ use crate::sip::message::typed::reason_value;
 use crate::sip::message::uri::Uri;
 
 /// What every response copies from its request (RFC 3261 8.2.6.2).
-const COPIED: [HeaderName; 5] = [HeaderName::Via, HeaderName::From, HeaderName::To, HeaderName::CallId, HeaderName::CSeq];
+const COPIED: [HeaderName; 5] =
+    [HeaderName::Via, HeaderName::From, HeaderName::To, HeaderName::CallId, HeaderName::CSeq];
 
 impl Request {
     /// A request without headers or body.
@@ -32,7 +33,7 @@ impl Request {
         self.body = body.content;
     }
 
-    /// The CANCEL of a pending INVITE (RFC 3261 9.1): its Request-URI, top Via, From, To, Call-ID, CSeq number and Route.
+    /// The CANCEL of a pending INVITE (RFC 3261 9.1): its Request-URI, top Via, From, To, Call-ID, `CSeq` number and Route.
     pub fn cancel_for(invite: &Self) -> Self {
         Self::hop_by_hop(invite, Method::Cancel, invite.headers.get(&HeaderName::To))
     }
@@ -69,7 +70,7 @@ impl Request {
 }
 
 impl Response {
-    /// A response to `request`: Via, From, To, Call-ID and CSeq are copied as they stand (RFC 3261 8.2.6.2), and
+    /// A response to `request`: Via, From, To, Call-ID and `CSeq` are copied as they stand (RFC 3261 8.2.6.2), and
     /// Timestamp into a 100. The To tag is the caller's to add, with [`Response::set_to_tag`].
     pub fn for_request(request: &Request, status: StatusCode) -> Self {
         let mut response = Self::from_headers(&request.headers, status);
@@ -203,7 +204,8 @@ mod tests {
 
     #[test]
     fn trying_brings_the_timestamp_back() {
-        let timestamp = |status| Response::for_request(&invite(), status).headers.get(&HeaderName::Timestamp).map(str::to_owned);
+        let timestamp =
+            |status| Response::for_request(&invite(), status).headers.get(&HeaderName::Timestamp).map(str::to_owned);
         assert_eq!(timestamp(StatusCode::TRYING).as_deref(), Some("54"));
         assert_eq!(timestamp(StatusCode::RINGING), None);
     }
@@ -252,7 +254,9 @@ mod tests {
     #[test]
     fn plain_messages_mean_the_same_to_another_parser() {
         use rsip::prelude::{HeadersExt, ToTypedHeader, UntypedHeader};
-        for (method, uri) in [("INVITE", "sip:1001@gw.test"), ("BYE", "sip:1001@192.0.2.1:5080"), ("OPTIONS", "sip:gw.test")] {
+        for (method, uri) in
+            [("INVITE", "sip:1001@gw.test"), ("BYE", "sip:1001@192.0.2.1:5080"), ("OPTIONS", "sip:gw.test")]
+        {
             let text = format!(
                 "{method} {uri} SIP/2.0\r\nVia: SIP/2.0/UDP p.test:5070;branch=z9hG4bK77\r\nMax-Forwards: 70\r\n\
                  From: \"Anna\" <sip:200@p.test>;tag=f1\r\nTo: <sip:1001@gw.test>;tag=t1\r\nCall-ID: c@p\r\nCSeq: 4 {method}\r\nContent-Length: 0\r\n\r\n"
@@ -263,17 +267,21 @@ mod tests {
             assert_eq!(ours.uri.to_string(), theirs.uri.to_string());
             assert_eq!(ours.headers.call_id().unwrap(), theirs.call_id_header().unwrap().value());
             let (from, their_from) = (ours.headers.from().unwrap(), theirs.from_header().unwrap().typed().unwrap());
-            assert_eq!(from.display_name, their_from.display_name.as_deref().map(|name| name.trim_matches('"').to_owned()));
+            assert_eq!(
+                from.display_name,
+                their_from.display_name.as_deref().map(|name| name.trim_matches('"').to_owned())
+            );
             assert_eq!(from.uri.to_string(), their_from.uri.to_string());
-            assert_eq!(from.tag(), their_from.params.iter().find_map(|param| match param {
-                rsip::Param::Tag(tag) => Some(tag.value()),
-                _ => None,
-            }));
+            let their_tag = their_from
+                .params
+                .iter()
+                .find_map(|param| if let rsip::Param::Tag(tag) = param { Some(tag.value()) } else { None });
+            assert_eq!(from.tag(), their_tag);
             let (cseq, their_cseq) = (ours.headers.cseq().unwrap(), theirs.cseq_header().unwrap().typed().unwrap());
             assert_eq!((cseq.number, cseq.method.as_str()), (their_cseq.seq, &*their_cseq.method.to_string()));
             let (via, their_via) = (ours.headers.top_via().unwrap(), theirs.via_header().unwrap().typed().unwrap());
             assert_eq!(via.port, their_via.uri.port().map(|port| *port.value()));
-            assert_eq!(via.branch(), their_via.branch().map(|branch| branch.value()));
+            assert_eq!(via.branch(), their_via.branch().map(rsip::param::Branch::value));
         }
     }
 }

@@ -148,7 +148,14 @@ mod tests {
 
     #[test]
     fn messages_follow_each_other_whatever_the_spelling_of_their_length() {
-        for line in ["Content-Length: 3", "Content-Length : 3", "l:3", "L\t:\t0003", "content-length:\r\n 3", "Content-Length: 3\r\nl: 3"] {
+        for line in [
+            "Content-Length: 3",
+            "Content-Length : 3",
+            "l:3",
+            "L\t:\t0003",
+            "content-length:\r\n 3",
+            "Content-Length: 3\r\nl: 3",
+        ] {
             let one = message(line, "abc");
             let found = frames(format!("{one}{one}").as_bytes());
             assert_eq!(found, vec![Framed::Message(one.clone().into()), Framed::Message(one.into())], "{line}");
@@ -157,7 +164,14 @@ mod tests {
 
     #[test]
     fn unknown_framing_is_bad_once_and_the_rest_is_dropped() {
-        for line in ["X: 1", "Content-Length: -1", "Content-Length: 99999999999999999999999", "l: 3\r\nContent-Length: 5", "Content-Length: 1, 2", "Content-Length:"] {
+        for line in [
+            "X: 1",
+            "Content-Length: -1",
+            "Content-Length: 99999999999999999999999",
+            "l: 3\r\nContent-Length: 5",
+            "Content-Length: 1, 2",
+            "Content-Length:",
+        ] {
             let mut framer = StreamFramer::new();
             framer.push(message(line, "abc").as_bytes());
             let found = drain(&mut framer);
@@ -174,7 +188,10 @@ mod tests {
     fn a_bad_message_of_known_framing_leaves_the_stream_alone() {
         let bad = "garbage\r\nContent-Length: 2\r\n\r\nxy";
         let good = message("l: 0", "");
-        assert_eq!(frames(format!("{bad}{good}").as_bytes()), vec![Framed::Message(bad.into()), Framed::Message(good.into())]);
+        assert_eq!(
+            frames(format!("{bad}{good}").as_bytes()),
+            vec![Framed::Message(bad.into()), Framed::Message(good.into())]
+        );
     }
 
     #[test]

@@ -121,7 +121,8 @@ impl StartLine {
 
 /// Whether `text` is `SIP/` with a version number behind it, any.
 fn is_version(text: &str) -> bool {
-    let number = text.split_at_checked(4).filter(|(name, _)| name.eq_ignore_ascii_case("SIP/")).map(|(_, number)| number);
+    let number =
+        text.split_at_checked(4).filter(|(name, _)| name.eq_ignore_ascii_case("SIP/")).map(|(_, number)| number);
     let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     number.and_then(|number| number.split_once('.')).is_some_and(|(major, minor)| digits(major) && digits(minor))
 }

@@ -83,7 +83,9 @@ impl Headers {
     pub fn set_top_via(&mut self, via: &Via) {
         if let Some((_, line)) = self.fields.iter_mut().find(|(name, _)| *name == HeaderName::Via) {
             let mut values = vec![via.to_string()];
-            values.extend(scan::split_outside(line, ',', true).into_iter().skip(1).map(|value| scan::trim(value).to_owned()));
+            values.extend(
+                scan::split_outside(line, ',', true).into_iter().skip(1).map(|value| scan::trim(value).to_owned()),
+            );
             *line = values.join(", ");
         }
     }
@@ -149,7 +151,10 @@ mod tests {
     fn set_replaces_the_first_and_removes_the_rest() {
         let mut headers = vias();
         headers.set(HeaderName::Via, "x");
-        assert_eq!(headers.iter().map(|(name, value)| (name.as_str(), value)).collect::<Vec<_>>(), vec![("Via", "x"), ("To", "<sip:x@y>")]);
+        assert_eq!(
+            headers.iter().map(|(name, value)| (name.as_str(), value)).collect::<Vec<_>>(),
+            vec![("Via", "x"), ("To", "<sip:x@y>")]
+        );
         headers.set(HeaderName::From, "y");
         assert_eq!(headers.get(&HeaderName::From), Some("y"));
     }
@@ -160,7 +165,10 @@ mod tests {
         let mut top = Via::parse(headers.values(&HeaderName::Via)[0]).unwrap();
         top.set_received("192.0.2.1".parse().unwrap());
         headers.set_top_via(&top);
-        assert_eq!(headers.get(&HeaderName::Via), Some("SIP/2.0/UDP a;branch=1;received=192.0.2.1, SIP/2.0/TCP b;branch=2"));
+        assert_eq!(
+            headers.get(&HeaderName::Via),
+            Some("SIP/2.0/UDP a;branch=1;received=192.0.2.1, SIP/2.0/TCP b;branch=2")
+        );
         assert_eq!(headers.values(&HeaderName::Via).len(), 3);
     }
 

@@ -34,7 +34,8 @@ impl Host {
 
     /// Reads `host [":" port]`. White space around the colon, which Via allows, is the caller's to refuse.
     pub fn parse_with_port(text: &str) -> Option<(Self, Option<u16>)> {
-        let end_of_host = if text.starts_with('[') { text.find(']')? + 1 } else { text.find(':').unwrap_or(text.len()) };
+        let end_of_host =
+            if text.starts_with('[') { text.find(']')? + 1 } else { text.find(':').unwrap_or(text.len()) };
         let (host, rest) = text.split_at_checked(end_of_host)?;
         let host = Self::parse(host.trim_end_matches(scan::is_space))?;
         let rest = scan::trim(rest);

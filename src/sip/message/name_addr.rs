@@ -34,7 +34,9 @@ impl NameAddr {
         if let Some(at) = text.find('<') {
             let (name, rest) = text.split_at_checked(at)?;
             let name = scan::trim(name);
-            let is_name = name.split(scan::is_space).all(|word| word.bytes().all(|byte| scan::is_token_byte(byte) || byte >= 0x80));
+            // Tokens only, says the grammar; devices write much else, and only these would be ambiguous.
+            let is_name =
+                !name.chars().any(|c| matches!(c, ',' | ';' | '"' | '>' | '\\') || (c.is_control() && c != '\t'));
             return if is_name { Self::bracketed(name, rest) } else { None };
         }
         // Without brackets, parameters belong to the header (RFC 3261 20.10).
@@ -89,9 +91,16 @@ mod tests {
 
     #[test]
     fn display_names_parse_in_each_form() {
-        assert_eq!(name(r#""J Rosenberg \\\""       <sip:j@a.example>  ; tag = 98"#).as_deref(), Some(r#"J Rosenberg \""#));
+        assert_eq!(
+            name(r#""J Rosenberg \\\""       <sip:j@a.example>  ; tag = 98"#).as_deref(),
+            Some(r#"J Rosenberg \""#)
+        );
         assert_eq!(name("caller<sip:caller@a.example>;tag=323").as_deref(), Some("caller"));
-        assert_eq!(name("token1~` token2'+_ token3*%!.- <sip:m@a.example>").as_deref(), Some("token1~` token2'+_ token3*%!.-"));
+        assert_eq!(
+            name("token1~` token2'+_ token3*%!.- <sip:m@a.example>").as_deref(),
+            Some("token1~` token2'+_ token3*%!.-")
+        );
+        assert_eq!(name("Anna (desk) & co/1 <sip:a@b>").as_deref(), Some("Anna (desk) & co/1"));
         assert_eq!(name("<sip:a@b>"), None);
         assert_eq!(name("\"\" <sip:a@b>"), None);
         assert_eq!(name(&format!("\"M{}ller\" <sip:a@b>", raw_text::decode(b"\xfc"))).as_deref(), Some("Müller"));

@@ -95,7 +95,9 @@ fn header_param(text: &str) -> Option<(String, Option<String>)> {
     let is_value = match scan::quoted_string(value) {
         Some((_, rest)) => rest.is_empty(),
         // Tokens, hosts and, for peers that forget the brackets, bare IPv6 addresses (RFC 5118 4.5).
-        None => !value.is_empty() && value.bytes().all(|byte| byte > b' ' && byte != 0x7F && !b"\"<>,;".contains(&byte)),
+        None => {
+            !value.is_empty() && value.bytes().all(|byte| byte > b' ' && byte != 0x7F && !b"\"<>,;".contains(&byte))
+        }
     };
     (scan::is_token(name) && is_value).then(|| (name.to_owned(), Some(value.to_owned())))
 }

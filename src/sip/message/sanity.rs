@@ -23,8 +23,8 @@ use crate::sip::message::uri::Uri;
 /// What to do with bytes from the network.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Admission {
-    /// A message whose mandatory headers can be read: Via, From, To, Call-ID, CSeq, and Max-Forwards, Contact,
-    /// Route, Record-Route and Content-Type where present.
+    /// A message whose mandatory headers can be read: Via, From, To, Call-ID, `CSeq`, and where present Max-Forwards
+    /// and Route, Content-Type with a body, and Contact and Record-Route in responses and in requests that use them.
     Message(Message),
     /// A request that is refused: send the response, keep nothing.
     ///
@@ -53,7 +53,7 @@ pub enum Fault {
     /// A header.
     #[error(transparent)]
     Header(#[from] HeaderError),
-    /// CSeq names another method than the request line (RFC 3261 8.1.1.5).
+    /// `CSeq` names another method than the request line (RFC 3261 8.1.1.5).
     #[error("CSeq of another method")]
     CSeqMethod,
     /// The Request-URI's scheme is none of sip, sips and tel.
@@ -164,9 +164,10 @@ fn refuse_request(start_line: &str, headers: &Headers, status: StatusCode, why: 
 
 /// A To tag that is the same for each copy of a request (RFC 3261 8.2.7): FNV-1a over what names it.
 fn stateless_tag(headers: &Headers) -> String {
-    let hash = headers.iter().flat_map(|(_, value)| value.bytes().chain([0])).fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-    });
+    let hash = headers
+        .iter()
+        .flat_map(|(_, value)| value.bytes().chain([0]))
+        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
     format!("{hash:016x}")
 }
 
@@ -191,8 +192,6 @@ fn check_common(headers: &Headers) -> Result<(), Fault> {
     headers.to()?;
     headers.call_id()?;
     headers.cseq()?;
-    headers.record_routes()?;
-    headers.content_type()?;
     Ok(())
 }
 
@@ -204,8 +203,13 @@ fn check_request(request: &Request) -> Result<(), Fault> {
     }
     headers.max_forwards()?;
     headers.routes()?;
-    if !(request.method == Method::Register && headers.get(&HeaderName::Contact) == Some("*")) {
+    if !request.body.is_empty() {
+        headers.content_type()?;
+    }
+    let is_wildcard = request.method == Method::Register && headers.get(&HeaderName::Contact) == Some("*");
+    if !is_wildcard && uses_contact(&request.method) {
         headers.contacts()?;
+        headers.record_routes()?;
     }
     let top = headers.top_via()?;
     if top.branch().is_some_and(|branch| branch == crate::sip::message::via::MAGIC_COOKIE) {
@@ -218,10 +222,35 @@ fn check_request(request: &Request) -> Result<(), Fault> {
     }
 }
 
+/// Whether a request's Contact means something: the others carry it for nothing, and a BYE must not fail for it.
+const fn uses_contact(method: &Method) -> bool {
+    match method {
+        Method::Invite
+        | Method::Update
+        | Method::Register
+        | Method::Refer
+        | Method::Subscribe
+        | Method::Notify
+        | Method::Publish
+        | Method::Other(_) => true,
+        Method::Ack
+        | Method::Bye
+        | Method::Cancel
+        | Method::Options
+        | Method::Prack
+        | Method::Info
+        | Method::Message => false,
+    }
+}
+
 fn check_response(response: &Response) -> Result<(), Fault> {
     let headers = &response.headers;
     check_common(headers)?;
     headers.contacts()?;
+    headers.record_routes()?;
+    if !response.body.is_empty() {
+        headers.content_type()?;
+    }
     if headers.values(&HeaderName::Via).len() > 1 {
         return Err(Fault::ForeignResponse);
     }
@@ -256,7 +285,7 @@ mod tests {
     fn rejected(bytes: &[u8]) -> (Response, Fault) {
         match admit(bytes) {
             Admission::Reject { response, why } => (*response, why),
-            other => panic!("{other:?}"),
+            other @ (Admission::Message(_) | Admission::Drop { .. } | Admission::KeepAlive) => panic!("{other:?}"),
         }
     }
 
@@ -268,7 +297,11 @@ mod tests {
         let (response, why) = rejected(&bytes);
         assert_eq!(why, Fault::CSeqMethod);
         let wire = response.to_bytes();
-        for line in [&b"Call-ID: caf\xe9@p\r\n"[..], b"Via: SIP/2.0/UDP p.test;branch=z9hG4bK1\r\n", b"Via: SIP/2.0/TCP  q.test ; x\r\n"] {
+        for line in [
+            &b"Call-ID: caf\xe9@p\r\n"[..],
+            b"Via: SIP/2.0/UDP p.test;branch=z9hG4bK1\r\n",
+            b"Via: SIP/2.0/TCP  q.test ; x\r\n",
+        ] {
             assert!(wire.windows(line.len()).any(|window| window == line), "{wire:?}");
         }
         assert!(wire.starts_with(b"SIP/2.0 400 Bad Request: CSeq of another method\r\n"));
@@ -299,6 +332,15 @@ mod tests {
         assert_eq!(rejected(&request(&format!("{vias}{GOOD}"))).1, Fault::TooManyVias);
         let many = "X: 1\n".repeat(crate::limits::SIP_HEADERS_MAX);
         assert_eq!(rejected(&request(&format!("{GOOD}\n{many}"))).1, Fault::Syntax(ParseError::TooManyHeaders));
+    }
+
+    #[test]
+    fn a_bye_does_not_fail_for_a_contact_that_nobody_reads() {
+        let lines = format!("{GOOD}\nContact: <sip:broken;;").replace("OPTIONS", "BYE");
+        let bye = String::from_utf8(request(&lines)).unwrap().replace("OPTIONS sip", "BYE sip");
+        assert_eq!(outcome(&admit(bye.as_bytes())), "message");
+        let invite = bye.replace("BYE", "INVITE");
+        assert_eq!(rejected(invite.as_bytes()).1, Fault::Header(HeaderError::Malformed(HeaderName::Contact)));
     }
 
     #[test]

@@ -7,8 +7,7 @@ pub(crate) fn is_token(text: &str) -> bool {
 
 /// Whether `byte` may stand in a token.
 pub(crate) const fn is_token_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric()
-        || matches!(byte, b'-' | b'.' | b'!' | b'%' | b'*' | b'_' | b'+' | b'`' | b'\'' | b'~')
+    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'!' | b'%' | b'*' | b'_' | b'+' | b'`' | b'\'' | b'~')
 }
 
 /// Whether `c` is white space of a header value. Values are unfolded, so CR and LF do not occur.

@@ -28,7 +28,7 @@ pub enum HeaderError {
     Malformed(HeaderName),
 }
 
-/// CSeq (RFC 3261 20.16).
+/// `CSeq` (RFC 3261 20.16).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CSeq {
     /// Below 2^31 (RFC 3261 8.1.1.5).
@@ -51,12 +51,12 @@ impl fmt::Display for CSeq {
     }
 }
 
-/// RAck (RFC 3262 7.2): which reliable provisional response a PRACK acknowledges.
+/// `RAck` (RFC 3262 7.2): which reliable provisional response a PRACK acknowledges.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RAck {
-    /// The RSeq of the response.
+    /// The `RSeq` of the response.
     pub rseq: u32,
-    /// The CSeq of the response.
+    /// The `CSeq` of the response.
     pub cseq: CSeq,
 }
 
@@ -91,7 +91,7 @@ impl Headers {
         if is_word { Ok(value) } else { Err(HeaderError::Malformed(HeaderName::CallId)) }
     }
 
-    /// CSeq.
+    /// `CSeq`.
     pub fn cseq(&self) -> Result<CSeq, HeaderError> {
         self.mandatory(&HeaderName::CSeq, CSeq::parse)
     }
@@ -159,12 +159,12 @@ impl Headers {
         Ok(self.optional(&HeaderName::RetryAfter, leading)?.map(|seconds| Duration::from_secs(u64::from(seconds))))
     }
 
-    /// RSeq (RFC 3262 7.1).
+    /// `RSeq` (RFC 3262 7.1).
     pub fn rseq(&self) -> Result<Option<u32>, HeaderError> {
         self.optional(&HeaderName::RSeq, scan::number)
     }
 
-    /// RAck (RFC 3262 7.2).
+    /// `RAck` (RFC 3262 7.2).
     pub fn rack(&self) -> Result<Option<RAck>, HeaderError> {
         self.optional(&HeaderName::RAck, |value| {
             let (rseq, cseq) = value.split_once(scan::is_space)?;
@@ -213,7 +213,10 @@ impl Headers {
     }
 
     fn list<T>(&self, name: &HeaderName, parse: impl Fn(&str) -> Option<T>) -> Result<Vec<T>, HeaderError> {
-        self.values(name).into_iter().map(|value| parse(value).ok_or_else(|| HeaderError::Malformed(name.clone()))).collect()
+        self.values(name)
+            .into_iter()
+            .map(|value| parse(value).ok_or_else(|| HeaderError::Malformed(name.clone())))
+            .collect()
     }
 }
 
@@ -236,14 +239,9 @@ fn parse_reason(text: &str) -> Option<Reason> {
 
 /// A Reason header's value. The text is quoted.
 pub fn reason_value(reason: &Reason) -> String {
-    let mut value = reason.protocol.clone();
-    if let Some(cause) = reason.cause {
-        value.push_str(&format!(";cause={cause}"));
-    }
-    if let Some(text) = &reason.text {
-        value.push_str(&format!(";text={}", scan::quote(text)));
-    }
-    value
+    let cause = reason.cause.map(|cause| format!(";cause={cause}")).unwrap_or_default();
+    let text = reason.text.as_deref().map(|text| format!(";text={}", scan::quote(text))).unwrap_or_default();
+    format!("{}{cause}{text}", reason.protocol)
 }
 
 fn parse_session_id(text: &str) -> Option<SessionId> {
@@ -267,15 +265,27 @@ mod tests {
     #[test]
     fn mandatory_headers_are_missing_repeated_or_malformed() {
         assert_eq!(Headers::new().from(), Err(HeaderError::Missing(HeaderName::From)));
-        assert_eq!(headers(&[(HeaderName::CallId, "a"), (HeaderName::CallId, "a")]).call_id(), Err(HeaderError::Repeated(HeaderName::CallId)));
+        assert_eq!(
+            headers(&[(HeaderName::CallId, "a"), (HeaderName::CallId, "a")]).call_id(),
+            Err(HeaderError::Repeated(HeaderName::CallId))
+        );
         assert_eq!(headers(&[(HeaderName::CallId, "a b")]).call_id(), Err(HeaderError::Malformed(HeaderName::CallId)));
-        assert_eq!(headers(&[(HeaderName::To, "<sip:a@b>, <sip:c@d>")]).to(), Err(HeaderError::Malformed(HeaderName::To)));
+        assert_eq!(
+            headers(&[(HeaderName::To, "<sip:a@b>, <sip:c@d>")]).to(),
+            Err(HeaderError::Malformed(HeaderName::To))
+        );
         assert_eq!(Headers::new().vias(), Err(HeaderError::Missing(HeaderName::Via)));
     }
 
     #[test]
     fn numbers_do_not_wrap() {
-        for (value, number) in [("0009   INVITE", Some(9)), ("2147483647 INVITE", Some(i32::MAX.unsigned_abs())), ("2147483648 INVITE", None), ("-1 INVITE", None), ("INVITE", None)] {
+        for (value, number) in [
+            ("0009   INVITE", Some(9)),
+            ("2147483647 INVITE", Some(i32::MAX.unsigned_abs())),
+            ("2147483648 INVITE", None),
+            ("-1 INVITE", None),
+            ("INVITE", None),
+        ] {
             assert_eq!(headers(&[(HeaderName::CSeq, value)]).cseq().ok().map(|cseq| cseq.number), number, "{value}");
         }
         for (value, hops) in [("0068", Some(68)), ("255", Some(255)), ("256", None), ("300", None)] {
@@ -286,14 +296,16 @@ mod tests {
 
     #[test]
     fn lists_of_routes_keep_their_order() {
-        let list = headers(&[(HeaderName::RecordRoute, "<sip:p1;lr>, <sip:p2;lr>"), (HeaderName::RecordRoute, "<sip:p3>")]);
+        let list =
+            headers(&[(HeaderName::RecordRoute, "<sip:p1;lr>, <sip:p2;lr>"), (HeaderName::RecordRoute, "<sip:p3>")]);
         let hosts: Vec<String> = list.record_routes().unwrap().iter().map(|route| route.uri.to_string()).collect();
         assert_eq!(hosts, ["sip:p1;lr", "sip:p2;lr", "sip:p3"]);
     }
 
     #[test]
     fn reasons_read_and_write() {
-        let reason = headers(&[(HeaderName::Reason, r#"SIP ;cause=200 ;text="Call, \"completed\" elsewhere", Q.850;cause=16"#)]);
+        let reason =
+            headers(&[(HeaderName::Reason, r#"SIP ;cause=200 ;text="Call, \"completed\" elsewhere", Q.850;cause=16"#)]);
         let found = reason.reasons().unwrap();
         assert_eq!(found.len(), 2);
         assert_eq!(found[0].text.as_deref(), Some("Call, \"completed\" elsewhere"));
@@ -317,14 +329,20 @@ mod tests {
     #[test]
     fn retry_after_leaves_comment_and_parameters() {
         for (value, expected) in [("120 (in a meeting)", 120), ("18000;duration=3600", 18_000), ("5", 5)] {
-            assert_eq!(headers(&[(HeaderName::RetryAfter, value)]).retry_after(), Ok(Some(Duration::from_secs(expected))));
+            assert_eq!(
+                headers(&[(HeaderName::RetryAfter, value)]).retry_after(),
+                Ok(Some(Duration::from_secs(expected)))
+            );
         }
         assert!(headers(&[(HeaderName::RetryAfter, "soon")]).retry_after().is_err());
     }
 
     #[test]
     fn content_types_drop_case_and_parameters() {
-        assert_eq!(headers(&[(HeaderName::ContentType, "Application / SDP ; charset=x")]).content_type(), Ok(Some("application/sdp".to_owned())));
+        assert_eq!(
+            headers(&[(HeaderName::ContentType, "Application / SDP ; charset=x")]).content_type(),
+            Ok(Some("application/sdp".to_owned()))
+        );
         assert!(headers(&[(HeaderName::ContentType, "sdp")]).content_type().is_err());
     }
 

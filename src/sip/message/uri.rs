@@ -130,11 +130,12 @@ impl SipUri {
             Some((user_info, rest)) => (Some(user_info), rest),
             None => (None, text),
         };
-        let (user, password) = match user_info.map(|info| info.split_once(':').map_or((info, None), |(u, p)| (u, Some(p)))) {
-            Some(("", _)) => return Err(UriError::Part),
-            Some((user, password)) => (Some(user.to_owned()), password.map(str::to_owned)),
-            None => (None, None),
-        };
+        let (user, password) =
+            match user_info.map(|info| info.split_once(':').map_or((info, None), |(u, p)| (u, Some(p)))) {
+                Some(("", _)) => return Err(UriError::Part),
+                Some((user, password)) => (Some(user.to_owned()), password.map(str::to_owned)),
+                None => (None, None),
+            };
         let (rest, headers) = match rest.split_once('?') {
             Some((rest, headers)) => (rest, Some(headers.to_owned())),
             None => (rest, None),
@@ -150,7 +151,9 @@ impl SipUri {
     /// RFC 3261 19.1.4.
     #[must_use]
     pub fn is_equivalent(&self, other: &Self) -> bool {
-        let same = |one: &Option<String>, two: &Option<String>| one.as_deref().map(normalized) == two.as_deref().map(normalized);
+        let same = |one: &Option<String>, two: &Option<String>| {
+            one.as_deref().map(normalized) == two.as_deref().map(normalized)
+        };
         self.secure == other.secure
             && same(&self.user, &other.user)
             && same(&self.password, &other.password)
@@ -179,7 +182,9 @@ impl TelUri {
     }
 
     fn is_equivalent(&self, other: &Self) -> bool {
-        let bare = |uri: &Self| -> String { uri.number.chars().filter(|c| !"-.()".contains(*c)).map(|c| c.to_ascii_lowercase()).collect() };
+        let bare = |uri: &Self| -> String {
+            uri.number.chars().filter(|c| !"-.()".contains(*c)).map(|c| c.to_ascii_lowercase()).collect()
+        };
         bare(self) == bare(other) && params_match(&self.params, &other.params)
     }
 }
@@ -263,7 +268,10 @@ fn normalized(text: &str) -> String {
                 normal.push(char::from(byte));
                 normal.push_str(rest);
             }
-            Some((byte, rest)) => normal.push_str(&format!("%{byte:02X}{rest}")),
+            Some((byte, rest)) => {
+                push_escaped(byte, &mut normal);
+                normal.push_str(rest);
+            }
             None => {
                 normal.push('%');
                 normal.push_str(piece);
@@ -271,6 +279,11 @@ fn normalized(text: &str) -> String {
         }
     }
     normal
+}
+
+fn push_escaped(byte: u8, text: &mut String) {
+    let digit = |value: u8| char::from_digit(u32::from(value), 16).unwrap_or('0').to_ascii_uppercase();
+    text.extend(['%', digit(byte >> 4), digit(byte & 0x0F)]);
 }
 
 /// The byte of two leading hexadecimal digits, and what follows.
@@ -285,16 +298,8 @@ fn unescape(text: &str) -> String {
     let mut pieces = text.split('%');
     raw_text::encode(pieces.next().unwrap_or_default(), &mut wire);
     for piece in pieces {
-        let rest = match escaped_byte(piece) {
-            Some((byte, rest)) => {
-                wire.push(byte);
-                rest
-            }
-            None => {
-                wire.push(b'%');
-                piece
-            }
-        };
+        let (byte, rest) = escaped_byte(piece).unwrap_or((b'%', piece));
+        wire.push(byte);
         raw_text::encode(rest, &mut wire);
     }
     String::from_utf8_lossy(&wire).into_owned()
@@ -311,7 +316,7 @@ fn escape_user(text: &str) -> String {
         if is_unreserved(byte) || matches!(byte, b'&' | b'=' | b'+' | b'$' | b',' | b';' | b'?' | b'/') {
             escaped.push(char::from(byte));
         } else {
-            escaped.push_str(&format!("%{byte:02X}"));
+            push_escaped(byte, &mut escaped);
         }
     }
     escaped
@@ -348,7 +353,10 @@ mod tests {
 
     #[test]
     fn user_parts_unescape_whole() {
-        assert_eq!(uri("sip:sips%3Auser%40example.com@example.net").user_unescaped().as_deref(), Some("sips:user@example.com"));
+        assert_eq!(
+            uri("sip:sips%3Auser%40example.com@example.net").user_unescaped().as_deref(),
+            Some("sips:user@example.com")
+        );
         assert_eq!(uri("sip:null-%00-null@h").user_unescaped().as_deref(), Some("null-\0-null"));
         assert_eq!(uri("sip:100%@h").user_unescaped().as_deref(), Some("100%"));
         assert_eq!(uri("sip:%Z%4@h").user_unescaped().as_deref(), Some("%Z%4"));
@@ -396,7 +404,10 @@ mod tests {
             ("sip:%61nna@example.org;transport=TCP", "sip:anna@EXAMPLE.org;Transport=tcp"),
             ("sip:bob@h.example", "sip:bob@h.example;newparam=5"),
             ("sip:bob@h.example;security=on", "sip:bob@h.example;newparam=5"),
-            ("sip:h.example;transport=tcp;method=REGISTER?to=sip:b%40h.example", "sip:h.example;method=REGISTER;transport=tcp?to=sip:b%40h.example"),
+            (
+                "sip:h.example;transport=tcp;method=REGISTER?to=sip:b%40h.example",
+                "sip:h.example;method=REGISTER;transport=tcp?to=sip:b%40h.example",
+            ),
             ("sip:a@h.example?subject=x&priority=urgent", "sip:a@h.example?priority=urgent&subject=x"),
             ("tel:+49-30-123", "tel:+4930(123)"),
         ] {

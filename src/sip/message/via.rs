@@ -101,7 +101,8 @@ mod tests {
 
     #[test]
     fn white_space_of_the_grammar_is_taken() {
-        let via = Via::parse("SIP  / 2.0  / TCP     spindle.example.com : 5061  ;   branch  =   z9hG4bK9ikj8  ").unwrap();
+        let via =
+            Via::parse("SIP  / 2.0  / TCP     spindle.example.com : 5061  ;   branch  =   z9hG4bK9ikj8  ").unwrap();
         assert_eq!(via.transport, "TCP");
         assert_eq!(via.to_string(), "SIP/2.0/TCP spindle.example.com:5061;branch=z9hG4bK9ikj8");
     }
@@ -127,7 +128,8 @@ mod tests {
 
     #[test]
     fn only_a_cookie_with_something_behind_it_names_a_transaction() {
-        let branch = |text: &str| Via::parse(&format!("SIP/2.0/UDP h{text}")).unwrap().rfc3261_branch().map(str::to_owned);
+        let branch =
+            |text: &str| Via::parse(&format!("SIP/2.0/UDP h{text}")).unwrap().rfc3261_branch().map(str::to_owned);
         assert_eq!(branch(";branch=z9hG4bKx"), Some("z9hG4bKx".to_owned()));
         assert_eq!(branch(";branch=z9hG4bK"), None);
         assert_eq!(branch(";branch=390skdjuw"), None);
@@ -136,7 +138,9 @@ mod tests {
 
     #[test]
     fn broken_values_are_refused() {
-        for text in ["", "SIP/2.0/UDP", "SIP/2.0/UDP 192.0.2.15;;", "SIP/2.0 UDP h", "HTTP/2.0/UDP h", "SIP/2.0/UDP h:x", ";"] {
+        for text in
+            ["", "SIP/2.0/UDP", "SIP/2.0/UDP 192.0.2.15;;", "SIP/2.0 UDP h", "HTTP/2.0/UDP h", "SIP/2.0/UDP h:x", ";"]
+        {
             assert_eq!(Via::parse(text), None, "{text}");
         }
     }

@@ -1,0 +1,135 @@
+//! Who is let in: the answers by agent state, and the caps. Decided before anything is bound or rung.
+
+use crate::call::AgentParty;
+use crate::call::Cause;
+use crate::call::Config;
+use crate::ids::Extension;
+use crate::ids::TrunkName;
+use crate::signaling::AgentState;
+
+/// An agent as the presence table knows them now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AgentStanding {
+    /// Who, and on which session.
+    pub party: AgentParty,
+    /// What they say of themselves.
+    pub state: AgentState,
+}
+
+/// How full the node is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Load {
+    /// Calls of this node.
+    pub calls: usize,
+    /// Calls of the agent in question.
+    pub agent_calls: usize,
+    /// The gateway shuts down.
+    pub draining: bool,
+}
+
+/// Whether an agent may take one more call from the trunk; the table of answers by agent state.
+pub fn admit_inbound(standing: Option<AgentStanding>, load: Load, config: &Config) -> Result<AgentParty, Cause> {
+    admit_to_node(load, config)?;
+    let standing = standing.ok_or(Cause::AgentUnavailable)?;
+    match standing.state {
+        AgentState::Offline | AgentState::WrapUp => Err(Cause::AgentUnavailable),
+        AgentState::Busy => Err(Cause::AgentBusy),
+        AgentState::Available if load.agent_calls >= config.calls_max_of(&standing.party.extension) => {
+            Err(Cause::AgentBusy)
+        }
+        AgentState::Available => Ok(standing.party),
+    }
+}
+
+/// Whether an agent may place one more call, and where it goes.
+pub fn admit_outbound(
+    extension: &Extension,
+    dialled: &str,
+    load: Load,
+    config: &Config,
+) -> Result<(TrunkName, String), DialRefused> {
+    let route = config.dial_plan.route(dialled).map_err(DialRefused::Denied)?;
+    admit_to_node(load, config).map_err(DialRefused::Refused)?;
+    if load.agent_calls >= config.calls_max_of(extension) {
+        return Err(DialRefused::Refused(Cause::AgentBusy));
+    }
+    Ok((route.trunk, route.number))
+}
+
+/// Why a dialled call does not begin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum DialRefused {
+    /// The dial plan says no.
+    #[error("the dial plan does not allow it")]
+    Denied(#[source] crate::routing::Denied),
+    /// A cap or the drain says no.
+    #[error("no more calls now: {}", .0.word())]
+    Refused(Cause),
+}
+
+fn admit_to_node(load: Load, config: &Config) -> Result<(), Cause> {
+    if load.draining {
+        Err(Cause::Draining)
+    } else if load.calls >= config.calls_max {
+        Err(Cause::Overloaded)
+    } else {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::SignalingId;
+    use uuid::Uuid;
+
+    const IDLE: Load = Load { calls: 0, agent_calls: 0, draining: false };
+
+    fn standing(state: AgentState) -> AgentStanding {
+        let party = AgentParty {
+            session: SignalingId::from_uuid(Uuid::nil()),
+            user: "alice".into(),
+            name: "Alice".into(),
+            extension: Extension::new("1001"),
+            number: "1001".into(),
+        };
+        AgentStanding { party, state }
+    }
+
+    fn answer(state: AgentState, load: Load) -> u16 {
+        admit_inbound(Some(standing(state)), load, &Config::default()).map_or_else(Cause::sip_status, |_| 180)
+    }
+
+    #[test]
+    fn the_answer_follows_the_agents_state() {
+        assert_eq!(answer(AgentState::Available, IDLE), 180);
+        assert_eq!(answer(AgentState::Busy, IDLE), 486);
+        assert_eq!(answer(AgentState::WrapUp, IDLE), 480);
+        assert_eq!(answer(AgentState::Offline, IDLE), 480);
+        assert_eq!(admit_inbound(None, IDLE, &Config::default()), Err(Cause::AgentUnavailable));
+    }
+
+    #[test]
+    fn an_agent_in_a_call_is_busy() {
+        assert_eq!(answer(AgentState::Available, Load { agent_calls: 1, ..IDLE }), 486);
+    }
+
+    #[test]
+    fn an_exception_raises_one_agents_limit() {
+        let config = Config { agent_calls_max_of: [(Extension::new("1001"), 2)].into(), ..Config::default() };
+        let load = Load { agent_calls: 1, ..IDLE };
+        assert!(admit_inbound(Some(standing(AgentState::Available)), load, &config).is_ok());
+    }
+
+    #[test]
+    fn a_full_or_draining_node_takes_nobody() {
+        assert_eq!(answer(AgentState::Available, Load { draining: true, ..IDLE }), 503);
+        assert_eq!(answer(AgentState::Available, Load { calls: 1_000, ..IDLE }), 503);
+    }
+
+    #[test]
+    fn what_the_dial_plan_does_not_name_is_not_dialled() {
+        let refused = admit_outbound(&Extension::new("1001"), "600", IDLE, &Config::default());
+        assert_eq!(refused, Err(DialRefused::Denied(crate::routing::Denied::NoRule)));
+    }
+}

@@ -1,0 +1,149 @@
+//! The machine of one call.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::call::AgentParty;
+use crate::call::CallIds;
+use crate::call::CallRecord;
+use crate::call::CallTimer;
+use crate::call::Cause;
+use crate::call::Config;
+use crate::call::Input;
+use crate::call::Output;
+use crate::call::TrunkPolicy;
+use crate::call::context::Context;
+use crate::call::phase::Phase;
+use crate::call::phase::preparing::Preparing;
+use crate::call::phase::routing::Routing;
+use crate::clock::Clock;
+use crate::ids::TrunkName;
+use crate::recording::CallDirection;
+use crate::sip::Invitation;
+
+/// What a new call stands on.
+#[derive(Debug, Clone)]
+pub struct Ground {
+    /// Names of the call's parts.
+    pub ids: CallIds,
+    /// The agent.
+    pub agent: AgentParty,
+    /// The trunk's policy.
+    pub trunk: TrunkPolicy,
+    /// The site's rules.
+    pub config: Arc<Config>,
+    /// Maps the moments of the call to wall time.
+    pub clock: Clock,
+}
+
+/// One call from its first message to its record. See [`Phase`] for where it can be.
+#[derive(Debug)]
+pub struct Call {
+    context: Context,
+    phase: Phase,
+}
+
+impl Call {
+    /// A trunk calls an agent who can take the call.
+    pub fn inbound(ground: Ground, invitation: Invitation, now: Instant) -> Self {
+        let record = inbound_record(&ground, &invitation, now);
+        let Ground { ids, agent, trunk, config, clock } = ground;
+        let mut context = Context::new(ids, agent, trunk, config, record, (clock, now));
+        let phase = Phase::Routing(Routing::begin(invitation, &mut context, now));
+        Self { context, phase }
+    }
+
+    /// An agent dials `number`, which the dial plan sent to `trunk`.
+    pub fn outbound(ground: Ground, trunk: TrunkName, number: String, now: Instant) -> Self {
+        let record = outbound_record(&ground, trunk, number, now);
+        let Ground { ids, agent, trunk, config, clock } = ground;
+        let mut context = Context::new(ids, agent, trunk, config, record, (clock, now));
+        let phase = Phase::Preparing(Preparing::begin(&mut context, now));
+        Self { context, phase }
+    }
+
+    /// Takes one input.
+    pub fn handle(&mut self, input: Input, now: Instant) {
+        self.advance(|phase, context| phase.handle(input, context, now));
+    }
+
+    /// Fires the timers that are due.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        while let Some(timer) = self.context.timers.pop_due(now) {
+            self.advance(|phase, context| phase.handle_timer(timer, context, now));
+        }
+    }
+
+    /// When [`Call::handle_timeout`] must be called, and what is waited for.
+    pub fn poll_timeout(&self) -> Option<(Instant, CallTimer)> {
+        self.context.timers.next()
+    }
+
+    /// The next thing to do.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.context.poll_output()
+    }
+
+    /// How it ended, once nothing more is to come.
+    pub const fn outcome(&self) -> Option<Cause> {
+        match self.phase {
+            Phase::Terminated(cause) => Some(cause),
+            _ => None,
+        }
+    }
+
+    /// Where the call is, for a person.
+    pub const fn phase_name(&self) -> &'static str {
+        self.phase.name()
+    }
+
+    fn advance(&mut self, step: impl FnOnce(Phase, &mut Context) -> Phase) {
+        // A phase is consumed by its step; the placeholder is never seen, for the step always gives one back.
+        let phase = std::mem::replace(&mut self.phase, Phase::Terminated(Cause::Hangup));
+        self.phase = step(phase, &mut self.context);
+    }
+}
+
+fn inbound_record(ground: &Ground, invitation: &Invitation, now: Instant) -> CallRecord {
+    CallRecord {
+        call: ground.ids.call,
+        session_id: ground.ids.session,
+        sip_call_id: Some(invitation.sip_call_id.clone()),
+        direction: CallDirection::Inbound,
+        trunk: invitation.trunk.clone(),
+        extension: ground.agent.extension.clone(),
+        agent_user: Some(ground.agent.user.clone()),
+        remote_number: invitation.from.user.expose().clone(),
+        remote_name: invitation.from.display_name.as_ref().map(|name| name.expose().clone()),
+        started: ground.clock.wall(now),
+        answered: None,
+        ended: None,
+        end_reason: None,
+        sip_status: None,
+        q850: None,
+        recording: None,
+        recording_exception: None,
+    }
+}
+
+fn outbound_record(ground: &Ground, trunk: TrunkName, number: String, now: Instant) -> CallRecord {
+    CallRecord {
+        call: ground.ids.call,
+        session_id: ground.ids.session,
+        sip_call_id: None,
+        direction: CallDirection::Outbound,
+        trunk,
+        extension: ground.agent.extension.clone(),
+        agent_user: Some(ground.agent.user.clone()),
+        remote_number: number,
+        remote_name: None,
+        started: ground.clock.wall(now),
+        answered: None,
+        ended: None,
+        end_reason: None,
+        sip_status: None,
+        q850: None,
+        recording: None,
+        recording_exception: None,
+    }
+}

@@ -1,0 +1,242 @@
+//! What every phase of a call shares: its names, its parties, its record, and the way out for its wishes.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+use std::time::Instant;
+
+use crate::call::AgentParty;
+use crate::call::CallIds;
+use crate::call::CallRecord;
+use crate::call::CallTimer;
+use crate::call::Cause;
+use crate::call::Config;
+use crate::call::Output;
+use crate::call::TrunkPolicy;
+use crate::clock::Clock;
+use crate::recording;
+use crate::recording::Obligation;
+use crate::recording::RecordingSession;
+use crate::signaling;
+use crate::signaling::Notification;
+use crate::signaling::RequestToken;
+use crate::sip;
+use crate::timer::Timers;
+use crate::worker;
+use crate::worker::Gate;
+
+/// How far the call's recording has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RecordingState {
+    /// Policy wants none.
+    Unwanted,
+    /// Not asked for yet.
+    Wanted,
+    /// The recorder makes intent, key and file durable.
+    Starting,
+    /// Frames are taken.
+    Active,
+    /// It cannot be, or could not be finished.
+    Failed,
+    /// Sealed.
+    Sealed,
+}
+
+/// See the [module](self).
+#[derive(Debug)]
+pub struct Context {
+    /// Names of the call's parts.
+    pub ids: CallIds,
+    /// The agent's side.
+    pub agent: AgentParty,
+    /// What the trunk's calls must keep to.
+    pub trunk: TrunkPolicy,
+    /// The site's rules.
+    pub config: Arc<Config>,
+    /// The record as it stands.
+    pub record: CallRecord,
+    /// How far the recording is.
+    pub recording: RecordingState,
+    /// Pending timers.
+    pub timers: Timers<CallTimer>,
+    clock: Clock,
+    started: Instant,
+    outputs: VecDeque<Output>,
+}
+
+impl Context {
+    /// A context for a call that begins at `now`.
+    pub fn new(
+        ids: CallIds,
+        agent: AgentParty,
+        trunk: TrunkPolicy,
+        config: Arc<Config>,
+        record: CallRecord,
+        (clock, now): (Clock, Instant),
+    ) -> Self {
+        let recording = match trunk.recording {
+            Obligation::Never => RecordingState::Unwanted,
+            Obligation::Required | Obligation::BestEffort => RecordingState::Wanted,
+        };
+        Self {
+            ids,
+            agent,
+            trunk,
+            config,
+            record,
+            recording,
+            timers: Timers::default(),
+            clock,
+            started: now,
+            outputs: VecDeque::with_capacity(crate::call::OUTPUTS_HINT),
+        }
+    }
+
+    /// The next wish, oldest first.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// Starts `timer`, `after` from `now`.
+    pub fn start_timer(&mut self, timer: CallTimer, after: Duration, now: Instant) {
+        self.timers.set(timer, now + after);
+    }
+
+    /// Asks the SIP task.
+    pub fn sip(&mut self, command: sip::Command) {
+        self.outputs.push_back(Output::Sip(command));
+    }
+
+    /// Asks the worker.
+    pub fn worker(&mut self, command: worker::Command) {
+        self.outputs.push_back(Output::Worker(command));
+    }
+
+    /// Tells the agent's browser.
+    pub fn notify(&mut self, notification: Notification) {
+        self.outputs.push_back(Output::Signaling(signaling::Command::Notify(notification)));
+    }
+
+    /// Says yes to a request.
+    pub fn grant(&mut self, token: RequestToken) {
+        self.outputs.push_back(Output::Signaling(signaling::Command::Reply { token, result: Ok(()) }));
+    }
+
+    /// Says no to a request.
+    pub fn deny(&mut self, token: RequestToken, code: &str, message: &str) {
+        let error = signaling::Error { code: code.to_owned(), message: message.to_owned(), retryable: false };
+        self.outputs.push_back(Output::Signaling(signaling::Command::Reply { token, result: Err(error) }));
+    }
+
+    /// Asks the recorder.
+    pub fn recorder(&mut self, command: recording::Command) {
+        self.outputs.push_back(Output::Recorder(command));
+    }
+
+    /// Lets an operator hear of it.
+    pub fn alarm(&mut self, what: &'static str) {
+        self.outputs.push_back(Output::Alarm(what));
+    }
+
+    /// Hands the record out as it stands.
+    pub fn publish_record(&mut self) {
+        self.outputs.push_back(Output::Record(Box::new(self.record.clone())));
+    }
+
+    /// Opens or shuts the way between the legs.
+    pub fn set_gate(&mut self, gate: Gate) {
+        let call = self.ids.call;
+        self.worker(worker::Command::SetGate { call, gate });
+    }
+
+    /// Asks for the recording that policy wants, once. Media is tapped from here on, behind the shut gate.
+    pub fn start_recording(&mut self) {
+        if self.recording != RecordingState::Wanted {
+            return;
+        }
+        self.recording = RecordingState::Starting;
+        let session = RecordingSession {
+            recording: self.ids.recording,
+            tap: self.ids.tap,
+            call: self.ids.call,
+            session_id: self.ids.session,
+            started: self.started,
+            agent: self.agent.extension.clone(),
+            agent_user: self.agent.user.clone(),
+            agent_name: self.agent.name.clone(),
+            remote_number: self.record.remote_number.clone(),
+            remote_name: self.record.remote_name.clone(),
+            direction: self.record.direction,
+            trunk: self.record.trunk.clone(),
+            obligation: self.trunk.recording,
+        };
+        self.recorder(recording::Command::Start(Box::new(session)));
+    }
+
+    /// Takes the recorder's word. Returns whether the call may go on.
+    #[must_use]
+    pub fn hear_recorder(&mut self, event: recording::EventKind) -> bool {
+        match event {
+            recording::EventKind::Recording => {
+                self.recording = RecordingState::Active;
+                let (call, leg, tap) = (self.ids.call, self.ids.agent_leg, self.ids.tap);
+                self.worker(worker::Command::StartTap { call, leg, tap });
+                self.notify(Notification::Recording { call, active: true });
+                self.record.recording = Some(self.ids.recording);
+                true
+            }
+            recording::EventKind::Sealed { .. } => {
+                self.recording = RecordingState::Sealed;
+                true
+            }
+            recording::EventKind::Failed { reason } => self.recording_failed(reason),
+        }
+    }
+
+    /// Notes that the recording failed. Returns whether the call may go on.
+    #[must_use]
+    pub fn recording_failed(&mut self, reason: String) -> bool {
+        let was_active = self.recording == RecordingState::Active;
+        self.recording = RecordingState::Failed;
+        self.record.recording_exception = Some(reason);
+        self.alarm("recording_failed");
+        if was_active {
+            let call = self.ids.call;
+            self.notify(Notification::Recording { call, active: false });
+        }
+        self.trunk.recording != Obligation::Required
+    }
+
+    /// Whether policy lets audio cross now.
+    pub fn recording_allows_audio(&self) -> bool {
+        match self.recording {
+            RecordingState::Unwanted | RecordingState::Active => true,
+            RecordingState::Wanted | RecordingState::Starting => false,
+            RecordingState::Failed | RecordingState::Sealed => self.trunk.recording != Obligation::Required,
+        }
+    }
+
+    /// Notes the answer in the record and at the recorder, and tells the agent.
+    pub fn answered(&mut self, now: Instant) {
+        let call = self.ids.call;
+        self.record.answered = Some(self.clock.wall(now));
+        if self.recording == RecordingState::Active {
+            self.recorder(recording::Command::Answered { recording: self.ids.recording, at: now });
+        }
+        self.notify(Notification::Answered { call });
+        self.publish_record();
+    }
+
+    /// Notes the end in the record, and tells the agent.
+    pub fn ended(&mut self, cause: Cause, now: Instant) {
+        let answered = self.record.answered.is_some();
+        let sip_code = (!answered).then_some(cause.sip_status());
+        self.record.ended = Some(self.clock.wall(now));
+        self.record.end_reason = Some(cause.word());
+        self.record.sip_status = sip_code;
+        self.record.q850 = Some(cause.q850());
+        let (call, reason) = (self.ids.call, cause.word().to_owned());
+        self.notify(Notification::Ended { call, reason, sip_code, q850: Some(cause.q850()) });
+        self.publish_record();
+    }
+}

@@ -1,0 +1,5 @@
+//! Runs calls: one task a call, and the registry that finds it.
+
+pub mod records;
+pub mod registry;
+pub mod task;

@@ -1,0 +1,86 @@
+//! The task that owns one call.
+
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+use tokio::time::Instant as TokioInstant;
+
+use crate::call::Call;
+use crate::call::Input;
+use crate::call::Output;
+use crate::call::io::registry::Rooms;
+use crate::clock::Clock;
+use crate::ids::CallId;
+use crate::ids::SignalingId;
+use crate::worker;
+
+/// Where a call's commands go.
+#[derive(Clone)]
+pub(super) struct Route {
+    /// The other rooms.
+    pub(super) rooms: Arc<dyn Rooms>,
+    /// The agent's session.
+    pub(super) session: SignalingId,
+    /// The call's worker.
+    pub(super) worker: usize,
+    /// The clock of this node.
+    pub(super) clock: Clock,
+}
+
+/// Runs a call to its end.
+pub(super) async fn run(mut call: Call, id: CallId, mut mailbox: mpsc::Receiver<Input>, route: Route) -> CallId {
+    loop {
+        drain(&mut call, id, &route);
+        if let Some(cause) = call.outcome() {
+            tracing::info!(call = %id, outcome = cause.word(), "call ended");
+            metrics::counter!("tandem_calls_ended_total", "outcome" => cause.word()).increment(1);
+            return id;
+        }
+        let deadline = call.poll_timeout().map(|(at, _)| TokioInstant::from_std(at));
+        tokio::select! {
+            input = mailbox.recv() => match input {
+                Some(input) => call.handle(input, route.clock.now()),
+                // The registry is gone: the gateway ends.
+                None => call.handle(Input::Shutdown, route.clock.now()),
+            },
+            () = until(deadline) => call.handle_timeout(route.clock.now()),
+        }
+    }
+}
+
+async fn until(deadline: Option<TokioInstant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Carries out everything that the call wants. A full room fails the call, not the gateway.
+fn drain(call: &mut Call, id: CallId, route: &Route) {
+    while let Some(output) = call.poll_output() {
+        let carried = match output {
+            Output::Sip(command) => route.rooms.sip(command),
+            Output::Worker(command) => route.rooms.worker(route.worker, command),
+            Output::Recorder(command) => route.rooms.recorder(command),
+            Output::Signaling(command) => {
+                // A browser that cannot be told is closed by its own socket task; the call hears of that.
+                route.rooms.signaling(route.session, command);
+                Ok(())
+            }
+            Output::Record(record) => {
+                route.rooms.record(*record);
+                Ok(())
+            }
+            Output::Alarm(what) => {
+                tracing::error!(call = %id, phase = call.phase_name(), "alarm: {what}");
+                metrics::counter!("tandem_alarms_total", "what" => what).increment(1);
+                Ok(())
+            }
+        };
+        if let Err(full) = carried {
+            tracing::error!(call = %id, phase = call.phase_name(), "the call fails: {full}");
+            let kind = worker::EventKind::LegFailed { reason: worker::LegFailure::WorkerFull };
+            call.handle(Input::Worker(worker::Event { call: id, leg: None, kind }), route.clock.now());
+        }
+    }
+}

@@ -1,0 +1,95 @@
+//! The trunk leg's side of offer/answer: our port, the session description, and what was negotiated.
+
+use std::net::SocketAddr;
+
+use bytes::Bytes;
+
+use crate::call::TrunkPolicy;
+use crate::sdp;
+use crate::sip::Refusal;
+use crate::sip::StatusCode;
+use crate::worker::TrunkMedia;
+
+/// A trunk leg whose media port is bound.
+#[derive(Debug)]
+pub struct TrunkLeg {
+    local: sdp::Local,
+    session: sdp::Session,
+    pending: Option<sdp::PendingOffer>,
+    media: Option<TrunkMedia>,
+}
+
+impl TrunkLeg {
+    /// A leg whose RTP port was bound at `bound`; its descriptions bear `sdp_session`.
+    pub fn new(policy: &TrunkPolicy, bound: SocketAddr, sdp_session: u64) -> Self {
+        let local = sdp::Local {
+            address: policy.media_advertised,
+            rtp_port: bound.port(),
+            codecs: policy.codecs.clone(),
+            telephone_event: true,
+            ptime_ms: policy.ptime_ms,
+            direction: sdp::Direction::SendRecv,
+        };
+        Self { local, session: sdp::Session::new(sdp_session), pending: None, media: None }
+    }
+
+    /// Answers the peer's offer.
+    pub fn answer(&mut self, offer: &[u8]) -> Result<Bytes, Refusal> {
+        let (answer, negotiated) = self.session.answer(offer, &self.local).map_err(|refused| refusal(&refused))?;
+        self.media = Some(trunk_media(&negotiated));
+        Ok(answer)
+    }
+
+    /// Makes an offer of our own, which an answer must settle.
+    pub fn offer(&mut self) -> Bytes {
+        let (offer, pending) = self.session.offer(&self.local);
+        self.pending = Some(pending);
+        offer
+    }
+
+    /// Takes an answer that may still change: the description of an unreliable 183.
+    pub fn preview(&mut self, answer: &[u8]) -> Result<(), Refusal> {
+        let Some(pending) = self.pending.clone() else { return Ok(()) };
+        let negotiated = pending.accept(&mut self.session, answer).map_err(|refused| refusal(&refused))?;
+        self.media = Some(trunk_media(&negotiated));
+        Ok(())
+    }
+
+    /// Settles our offer with the peer's answer.
+    pub fn accept(&mut self, answer: &[u8]) -> Result<(), Refusal> {
+        self.preview(answer)?;
+        self.pending = None;
+        Ok(())
+    }
+
+    /// Whether an offer of ours still waits for its answer.
+    pub const fn is_offering(&self) -> bool {
+        self.pending.is_some()
+    }
+
+    /// What was negotiated last.
+    pub const fn media(&self) -> Option<TrunkMedia> {
+        self.media
+    }
+}
+
+fn refusal(refused: &sdp::Refusal) -> Refusal {
+    let status = StatusCode::new(refused.status()).unwrap_or(StatusCode::NOT_ACCEPTABLE_HERE);
+    let warning = refused.warning().map(|(code, text)| (code, text.to_owned()));
+    Refusal { warning, ..Refusal::new(status) }
+}
+
+const fn trunk_media(negotiated: &sdp::Negotiated) -> TrunkMedia {
+    TrunkMedia {
+        remote: negotiated.remote_rtp,
+        remote_rtcp: negotiated.remote_rtcp,
+        codec: negotiated.codec,
+        payload_type: negotiated.payload_type,
+        receive_payload_type: negotiated.receive_payload_type,
+        telephone_event: negotiated.telephone_event,
+        receive_telephone_event: negotiated.receive_telephone_event,
+        ptime_ms: negotiated.ptime_ms,
+        send: negotiated.send,
+        receive: negotiated.receive,
+    }
+}

@@ -1,0 +1,126 @@
+//! The B2BUA (RFC 7092): a call with a trunk leg and an agent leg. The only room that sees both sides.
+//!
+//! [`Call`] is one machine a call; `io/` runs it. It speaks to the other rooms by their commands and events only.
+
+pub mod admission;
+#[expect(clippy::module_inception, reason = "the file is named after its main type, `Call`")]
+pub mod call;
+pub mod cause;
+pub mod context;
+pub mod io;
+pub mod leg;
+pub mod phase;
+pub mod policy;
+pub mod record;
+
+use std::time::Instant;
+
+use crate::ids::CallId;
+use crate::ids::LegId;
+use crate::ids::RecordingId;
+use crate::ids::SessionId;
+use crate::ids::SignalingId;
+use crate::media::tap::TapId;
+
+pub use call::Call;
+pub use cause::Cause;
+pub use policy::Config;
+pub use policy::TrunkPolicy;
+pub use record::CallRecord;
+
+/// The agent's side of a call, as the presence table knew it when the call began.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AgentParty {
+    /// The browser's session.
+    pub session: SignalingId,
+    /// User name in the directory.
+    pub user: String,
+    /// Name for people to read.
+    pub name: String,
+    /// Where the agent is reached.
+    pub extension: crate::ids::Extension,
+    /// Shown to a trunk when the agent calls.
+    pub number: String,
+}
+
+/// Names that a call needs, drawn from chance by whoever starts it.
+#[derive(Debug, Clone, Copy)]
+pub struct CallIds {
+    /// The call.
+    pub call: CallId,
+    /// Our half of the Session-ID.
+    pub session: SessionId,
+    /// The trunk's leg; for an inbound call, the one of the invitation.
+    pub trunk_leg: LegId,
+    /// The agent's leg.
+    pub agent_leg: LegId,
+    /// The recording, if there will be one.
+    pub recording: RecordingId,
+    /// The tap that feeds it.
+    pub tap: TapId,
+    /// The session id of our SDP (RFC 8866 5.2).
+    pub sdp_session: u64,
+}
+
+/// What a call is told.
+#[derive(Debug, Clone)]
+pub enum Input {
+    /// From the trunk side.
+    Sip(crate::sip::Event),
+    /// From the worker.
+    Worker(crate::worker::Event),
+    /// The agent's browser asks for something; gets exactly one reply.
+    Request {
+        /// For the answer.
+        token: crate::signaling::RequestToken,
+        /// What.
+        request: crate::signaling::CallRequest,
+    },
+    /// The agent's session is over: it was closed, or did not come back within the grace period.
+    AgentGone,
+    /// From the recorder.
+    Recorder(crate::recording::EventKind),
+    /// The gateway shuts down and waits no longer.
+    Shutdown,
+}
+
+/// What a call wants done.
+#[derive(Debug, Clone)]
+pub enum Output {
+    /// For the SIP task.
+    Sip(crate::sip::Command),
+    /// For the call's worker.
+    Worker(crate::worker::Command),
+    /// For the agent's browser.
+    Signaling(crate::signaling::Command),
+    /// For the recorder.
+    Recorder(crate::recording::Command),
+    /// The call record changed; the latest stands.
+    Record(Box<CallRecord>),
+    /// Something that an operator must hear of: a required recording failed, a bound was reached.
+    Alarm(&'static str),
+}
+
+/// Named timers of a call: a stuck call says what it waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum CallTimer {
+    /// The worker must offer and bind.
+    Setup,
+    /// The agent's device must say that it rings.
+    DeviceAlerts,
+    /// The agent must accept, or the callee answer.
+    Answer,
+    /// After accept: transport and required recorder must be up.
+    Transport,
+    /// A CANCELled INVITE must end, a session close, a recording seal.
+    Ending,
+}
+
+/// How many commands may wait to be taken out of one call; a turn makes a handful.
+pub const OUTPUTS_HINT: usize = 16;
+
+/// The moment a machine is called with, and nothing else: kept as a type so that arguments cannot be swapped.
+pub type Now = Instant;
+
+#[cfg(test)]
+mod tests;

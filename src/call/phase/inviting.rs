@@ -1,0 +1,157 @@
+//! Outbound: the INVITE is out, and the callee's side decides.
+
+use std::time::Instant;
+
+use bytes::Bytes;
+
+use crate::call::CallTimer;
+use crate::call::Cause;
+use crate::call::Input;
+use crate::call::context::Context;
+use crate::call::leg::TrunkLeg;
+use crate::call::phase::Phase;
+use crate::call::phase::decline;
+use crate::call::phase::established::Established;
+use crate::call::phase::terminating::Farewell;
+use crate::call::phase::terminating::Terminating;
+use crate::pii::Pii;
+use crate::signaling::CallRequest;
+use crate::signaling::Notification;
+use crate::sip;
+use crate::sip::OutgoingInvite;
+use crate::sip::Party;
+use crate::worker;
+use crate::worker::Gate;
+
+/// See the [module](self).
+#[derive(Debug)]
+pub struct Inviting {
+    trunk: TrunkLeg,
+    ringing: bool,
+}
+
+impl Inviting {
+    /// Sends the INVITE with our offer.
+    pub fn begin(mut trunk: TrunkLeg, context: &mut Context, now: Instant) -> Self {
+        let offer = trunk.offer();
+        let from = Party {
+            user: Pii::new(context.agent.number.clone()),
+            display_name: Some(Pii::new(context.agent.name.clone())),
+        };
+        context.sip(sip::Command::Invite(OutgoingInvite {
+            leg: context.ids.trunk_leg,
+            trunk: context.record.trunk.clone(),
+            called: context.record.remote_number.clone(),
+            from,
+            session_id: context.ids.session,
+            offer,
+        }));
+        context.start_timer(CallTimer::Answer, context.config.dial_timeout, now);
+        Self { trunk, ringing: false }
+    }
+
+    /// Takes one input.
+    #[must_use]
+    pub fn handle(self, input: Input, context: &mut Context, now: Instant) -> Phase {
+        match input {
+            Input::Sip(event) => self.heard_from_trunk(event, context, now),
+            Input::Worker(event) => self.heard_from_worker(event, context, now),
+            Input::Request { token, request: CallRequest::Hangup | CallRequest::Reject } => {
+                context.grant(token);
+                end(Cause::Cancelled, context, now)
+            }
+            Input::Request { token, request: CallRequest::Mute { muted } } => {
+                context.grant(token);
+                let (call, leg) = (context.ids.call, context.ids.agent_leg);
+                context.worker(worker::Command::SetMuted { call, leg, muted });
+                Phase::Inviting(self)
+            }
+            Input::Recorder(event) => {
+                if context.hear_recorder(event) {
+                    Phase::Inviting(self)
+                } else {
+                    end(Cause::RecordingFailed, context, now)
+                }
+            }
+            Input::AgentGone => end(Cause::AgentVanished, context, now),
+            Input::Shutdown => end(Cause::Draining, context, now),
+            other @ Input::Request { .. } => {
+                decline(other, context);
+                Phase::Inviting(self)
+            }
+        }
+    }
+
+    /// The callee let it ring for too long.
+    #[must_use]
+    pub fn handle_timer(self, _: CallTimer, context: &mut Context, now: Instant) -> Phase {
+        end(Cause::NoAnswer, context, now)
+    }
+
+    fn heard_from_trunk(mut self, event: sip::Event, context: &mut Context, now: Instant) -> Phase {
+        match event {
+            sip::Event::Progressed { status, sdp, .. } => {
+                self.progressed(status.as_u16(), sdp, context);
+                Phase::Inviting(self)
+            }
+            sip::Event::Accepted { sdp, .. } => self.accepted(sdp, context, now),
+            sip::Event::Refused { status, .. } => {
+                Terminating::begin(Cause::TrunkRefused(status.as_u16()), Farewell::Silent, context, now)
+            }
+            sip::Event::Ended { .. } => Terminating::begin(Cause::PeerLost, Farewell::Silent, context, now),
+            sip::Event::Invited(_)
+            | sip::Event::Cancelled { .. }
+            | sip::Event::Acknowledged { .. }
+            | sip::Event::Reinvited { .. } => Phase::Inviting(self),
+        }
+    }
+
+    /// A description opens the way to the agent; what is heard until the first packet is our own ringback.
+    fn progressed(&mut self, status: u16, sdp: Option<Bytes>, context: &mut Context) {
+        let (call, leg) = (context.ids.call, context.ids.agent_leg);
+        if let Some(answer) = sdp
+            && self.trunk.preview(&answer).is_ok()
+            && let Some(media) = self.trunk.media()
+        {
+            context.worker(worker::Command::ConnectTrunk { call, leg: context.ids.trunk_leg, media });
+            context.set_gate(Gate { to_trunk: false, to_agent: true });
+        }
+        if status == 180 && !self.ringing {
+            self.ringing = true;
+            context.worker(worker::Command::SetRingback { call, leg, on: true });
+            context.notify(Notification::Ringing { call });
+        }
+    }
+
+    fn heard_from_worker(self, event: worker::Event, context: &mut Context, now: Instant) -> Phase {
+        let call = context.ids.call;
+        match event.kind {
+            worker::EventKind::TrunkMediaStarted => {
+                context.notify(Notification::EarlyMedia { call });
+                Phase::Inviting(self)
+            }
+            worker::EventKind::LegFailed { .. } => end(Cause::TransportFailed, context, now),
+            worker::EventKind::Closed => end(Cause::Overloaded, context, now),
+            _ => Phase::Inviting(self),
+        }
+    }
+
+    /// The answer came with this response or with an earlier one; without any there is no session: BYE.
+    fn accepted(mut self, sdp: Option<Bytes>, context: &mut Context, now: Instant) -> Phase {
+        context.timers.stop(CallTimer::Answer);
+        let settled = match sdp {
+            Some(answer) => self.trunk.accept(&answer).is_ok(),
+            None => false,
+        };
+        if !settled {
+            return Terminating::begin(Cause::NotAcceptable, Farewell::Bye, context, now);
+        }
+        let (call, leg) = (context.ids.call, context.ids.agent_leg);
+        context.worker(worker::Command::SetRingback { call, leg, on: false });
+        Established::begin(self.trunk, context, now)
+    }
+}
+
+fn end(cause: Cause, context: &mut Context, now: Instant) -> Phase {
+    Terminating::begin(cause, Farewell::Cancel, context, now)
+}

@@ -1,0 +1,74 @@
+//! The call record: what is kept of every call, refused ones too.
+
+use crate::call::CallIds;
+use crate::call::Cause;
+use crate::clock::WallTime;
+use crate::ids::CallId;
+use crate::ids::Extension;
+use crate::ids::RecordingId;
+use crate::ids::SessionId;
+use crate::ids::TrunkName;
+use crate::recording::CallDirection;
+use crate::sip::Invitation;
+
+/// One call, for the index. Written when it begins to ring, when it is answered and when it has ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CallRecord {
+    /// The call.
+    pub call: CallId,
+    /// Session-ID (RFC 7989), our half.
+    pub session_id: SessionId,
+    /// SIP's Call-ID on the trunk, where the trunk made it.
+    pub sip_call_id: Option<String>,
+    /// Which way.
+    pub direction: CallDirection,
+    /// The trunk.
+    pub trunk: TrunkName,
+    /// The agent's extension, or the number that is none of ours.
+    pub extension: Extension,
+    /// The agent's user name; `None` where none was found.
+    pub agent_user: Option<String>,
+    /// The other party's number.
+    pub remote_number: String,
+    /// The other party's display name.
+    pub remote_name: Option<String>,
+    /// When the INVITE came, or the agent dialled.
+    pub started: WallTime,
+    /// When it was answered.
+    pub answered: Option<WallTime>,
+    /// When it ended.
+    pub ended: Option<WallTime>,
+    /// How it ended: the cause table's word.
+    pub end_reason: Option<&'static str>,
+    /// SIP status, where the call was not answered.
+    pub sip_status: Option<u16>,
+    /// Q.850 cause.
+    pub q850: Option<u8>,
+    /// Its recording.
+    pub recording: Option<RecordingId>,
+    /// Why there is none, where one was wanted: the exception that completeness asks for.
+    pub recording_exception: Option<String>,
+}
+
+/// The record of a call that was refused before anything was rung.
+pub fn refused_at_the_door(ids: CallIds, invitation: &Invitation, cause: Cause, now: WallTime) -> CallRecord {
+    CallRecord {
+        call: ids.call,
+        session_id: ids.session,
+        sip_call_id: Some(invitation.sip_call_id.clone()),
+        direction: CallDirection::Inbound,
+        trunk: invitation.trunk.clone(),
+        extension: Extension::new(invitation.called.as_str()),
+        agent_user: None,
+        remote_number: invitation.from.user.expose().clone(),
+        remote_name: invitation.from.display_name.as_ref().map(|name| name.expose().clone()),
+        started: now,
+        answered: None,
+        ended: Some(now),
+        end_reason: Some(cause.word()),
+        sip_status: Some(cause.sip_status()),
+        q850: Some(cause.q850()),
+        recording: None,
+        recording_exception: None,
+    }
+}

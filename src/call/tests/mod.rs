@@ -1,0 +1,254 @@
+//! Whole calls, played against the machine under virtual time. Only the words of the other rooms are spoken here.
+
+mod chance;
+mod inbound;
+mod outbound;
+
+use std::sync::Arc;
+use std::time::Duration;
+use std::time::Instant;
+
+use bytes::Bytes;
+use rand::SeedableRng as _;
+use rand::rngs::StdRng;
+
+use crate::call::AgentParty;
+use crate::call::Call;
+use crate::call::CallIds;
+use crate::call::Cause;
+use crate::call::Config;
+use crate::call::Input;
+use crate::call::Output;
+use crate::call::TrunkPolicy;
+use crate::call::call::Ground;
+use crate::clock::Clock;
+use crate::ids::CallId;
+use crate::ids::Extension;
+use crate::ids::LegId;
+use crate::ids::RecordingId;
+use crate::ids::SessionId;
+use crate::ids::SignalingId;
+use crate::ids::TrunkName;
+use crate::media::tap::TapId;
+use crate::pii::Pii;
+use crate::recording;
+use crate::recording::Obligation;
+use crate::signaling;
+use crate::signaling::CallRequest;
+use crate::signaling::Notification;
+use crate::signaling::RequestToken;
+use crate::sip;
+use crate::sip::Invitation;
+use crate::sip::Party;
+use crate::worker;
+use crate::worker::TrunkCodec;
+
+pub(super) const OFFER: &str = "v=0\r\no=pbx 1 1 IN IP4 192.0.2.9\r\ns=-\r\nc=IN IP4 192.0.2.9\r\nt=0 0\r\n\
+    m=audio 4000 RTP/AVP 0 101\r\na=rtpmap:0 PCMU/8000\r\na=rtpmap:101 telephone-event/8000\r\n";
+
+/// One call and what it asked for, oldest first.
+pub(super) struct Stage {
+    pub(super) call: Call,
+    pub(super) ids: CallIds,
+    pub(super) now: Instant,
+    pub(super) outputs: Vec<Output>,
+    tokens: u64,
+}
+
+pub(super) fn ids() -> CallIds {
+    let mut rng = StdRng::seed_from_u64(5);
+    CallIds {
+        call: CallId::generate(1, &mut rng),
+        session: SessionId::generate(&mut rng),
+        trunk_leg: LegId::generate(1, &mut rng),
+        agent_leg: LegId::generate(1, &mut rng),
+        recording: RecordingId::generate(1, &mut rng),
+        tap: TapId(1),
+        sdp_session: 77,
+    }
+}
+
+pub(super) fn ground(obligation: Obligation, clock: Clock) -> Ground {
+    let ids = ids();
+    let agent = AgentParty {
+        session: SignalingId::generate(1, &mut StdRng::seed_from_u64(6)),
+        user: "alice".into(),
+        name: "Alice".into(),
+        extension: Extension::new("1001"),
+        number: "1001".into(),
+    };
+    let trunk = TrunkPolicy {
+        media_address: [127, 0, 0, 1].into(),
+        media_advertised: [192, 0, 2, 1].into(),
+        codecs: vec![TrunkCodec::Pcmu],
+        ptime_ms: 20,
+        recording: obligation,
+    };
+    Ground { ids, agent, trunk, config: Arc::new(Config::default()), clock }
+}
+
+pub(super) fn invitation(offer: Option<&str>) -> Invitation {
+    let party = |user: &str| Party { user: Pii::new(user.to_owned()), display_name: None };
+    Invitation {
+        leg: ids().trunk_leg,
+        trunk: TrunkName::new("pbx"),
+        called: "1001".into(),
+        from: party("600"),
+        to: party("1001"),
+        sip_call_id: "abc@192.0.2.9".into(),
+        session_id: None,
+        local_address: [127, 0, 0, 1].into(),
+        offer: offer.map(|text| Bytes::copy_from_slice(text.as_bytes())),
+    }
+}
+
+impl Stage {
+    pub(super) fn inbound(obligation: Obligation, offer: Option<&str>) -> Self {
+        let clock = Clock::system();
+        let now = clock.now();
+        let call = Call::inbound(ground(obligation, clock), invitation(offer), now);
+        Self { call, ids: ids(), now, outputs: Vec::new(), tokens: 0 }.drained()
+    }
+
+    pub(super) fn outbound(obligation: Obligation) -> Self {
+        let clock = Clock::system();
+        let now = clock.now();
+        let call = Call::outbound(ground(obligation, clock), TrunkName::new("pbx"), "600".into(), now);
+        Self { call, ids: ids(), now, outputs: Vec::new(), tokens: 0 }.drained()
+    }
+
+    fn drained(mut self) -> Self {
+        self.drain();
+        self
+    }
+
+    fn drain(&mut self) {
+        while let Some(output) = self.call.poll_output() {
+            self.outputs.push(output);
+        }
+    }
+
+    pub(super) fn tell(&mut self, input: Input) {
+        self.call.handle(input, self.now);
+        self.drain();
+    }
+
+    pub(super) fn worker(&mut self, leg: LegId, kind: worker::EventKind) {
+        let call = self.ids.call;
+        self.tell(Input::Worker(worker::Event { call, leg: Some(leg), kind }));
+    }
+
+    pub(super) fn ask(&mut self, request: CallRequest) {
+        self.tokens += 1;
+        self.tell(Input::Request { token: RequestToken(self.tokens), request });
+    }
+
+    pub(super) fn requests(&self) -> u64 {
+        self.tokens
+    }
+
+    pub(super) fn sip(&mut self, event: sip::Event) {
+        self.tell(Input::Sip(event));
+    }
+
+    /// Lets time pass, firing what is due on the way.
+    pub(super) fn pass(&mut self, time: Duration) {
+        let until = self.now + time;
+        while let Some((at, _)) = self.call.poll_timeout().filter(|(at, _)| *at <= until) {
+            self.now = at.max(self.now);
+            self.call.handle_timeout(self.now);
+            self.drain();
+        }
+        self.now = until;
+    }
+
+    /// Both legs offered and bound, as a worker would report.
+    pub(super) fn legs_made(&mut self) {
+        self.worker(self.ids.agent_leg, worker::EventKind::PeerOffered { sdp: "our offer".into() });
+        let local = ([127, 0, 0, 1], 20_000).into();
+        self.worker(self.ids.trunk_leg, worker::EventKind::TrunkBound { local });
+    }
+
+    pub(super) fn peer_connected(&mut self) {
+        self.worker(self.ids.agent_leg, worker::EventKind::PeerConnected);
+    }
+
+    pub(super) fn recorder_says(&mut self, event: recording::EventKind) {
+        self.tell(Input::Recorder(event));
+    }
+
+    /// An inbound call whose audio crosses.
+    pub(super) fn talking() -> Self {
+        let mut stage = Self::inbound(Obligation::Required, Some(OFFER));
+        stage.legs_made();
+        stage.ask(CallRequest::Alerting);
+        stage.ask(CallRequest::Transport { sdp: "answer".into() });
+        stage.peer_connected();
+        stage.ask(CallRequest::Accept);
+        stage.recorder_says(recording::EventKind::Recording);
+        let leg = stage.ids.trunk_leg;
+        stage.sip(sip::Event::Acknowledged { leg, sdp: None });
+        assert_eq!(stage.call.phase_name(), "established");
+        stage.outputs.clear();
+        stage
+    }
+
+    pub(super) fn sip_commands(&self) -> Vec<&sip::Command> {
+        self.outputs.iter().filter_map(|output| if let Output::Sip(command) = output { Some(command) } else { None }).collect()
+    }
+
+    pub(super) fn refused_with(&self) -> Option<u16> {
+        self.sip_commands().iter().find_map(|command| match command {
+            sip::Command::Refuse { refusal, .. } => Some(refusal.status.as_u16()),
+            _ => None,
+        })
+    }
+
+    pub(super) fn accepted(&self) -> bool {
+        self.sip_commands().iter().any(|command| matches!(command, sip::Command::Accept { .. }))
+    }
+
+    pub(super) fn said_bye(&self) -> bool {
+        self.sip_commands().iter().any(|command| matches!(command, sip::Command::Bye { .. }))
+    }
+
+    pub(super) fn worker_got(&self, wanted: impl Fn(&worker::Command) -> bool) -> bool {
+        self.outputs.iter().any(|output| matches!(output, Output::Worker(command) if wanted(command)))
+    }
+
+    pub(super) fn gate_opened(&self) -> bool {
+        self.worker_got(|command| matches!(command, worker::Command::SetGate { gate, .. } if gate.to_trunk))
+    }
+
+    pub(super) fn recorder_got(&self, wanted: impl Fn(&recording::Command) -> bool) -> bool {
+        self.outputs.iter().any(|output| matches!(output, Output::Recorder(command) if wanted(command)))
+    }
+
+    pub(super) fn notified(&self, wanted: impl Fn(&Notification) -> bool) -> bool {
+        self.outputs.iter().any(
+            |output| matches!(output, Output::Signaling(signaling::Command::Notify(notice)) if wanted(notice)),
+        )
+    }
+
+    pub(super) fn replies(&self) -> Vec<(u64, bool)> {
+        let reply = |output: &Output| match output {
+            Output::Signaling(signaling::Command::Reply { token, result }) => Some((token.0, result.is_ok())),
+            _ => None,
+        };
+        self.outputs.iter().filter_map(reply).collect()
+    }
+
+    pub(super) fn ended_as(&self) -> Option<Cause> {
+        self.call.outcome()
+    }
+}
+
+/// A record as a call publishes it first.
+pub(super) fn a_record() -> crate::call::CallRecord {
+    let stage = Stage::inbound(Obligation::Never, Some(OFFER));
+    let published = stage.outputs.into_iter().find_map(|output| match output {
+        Output::Record(record) => Some(*record),
+        _ => None,
+    });
+    published.unwrap()
+}

@@ -1,0 +1,118 @@
+use std::time::Duration;
+
+use super::OFFER;
+use super::Stage;
+use crate::call::Cause;
+use crate::recording;
+use crate::recording::Obligation;
+use crate::signaling::CallRequest;
+use crate::signaling::Notification;
+use crate::sip;
+use crate::sip::StatusCode;
+use crate::worker;
+
+fn prepared() -> Stage {
+    let mut stage = Stage::outbound(Obligation::Required);
+    stage.legs_made();
+    stage.ask(CallRequest::Transport { sdp: "answer".into() });
+    stage
+}
+
+fn inviting() -> Stage {
+    let mut stage = prepared();
+    stage.peer_connected();
+    stage.recorder_says(recording::EventKind::Recording);
+    assert!(invited(&stage));
+    stage.outputs.clear();
+    stage
+}
+
+fn invited(stage: &Stage) -> bool {
+    stage.sip_commands().iter().any(|command| matches!(command, sip::Command::Invite(_)))
+}
+
+fn progressed(stage: &Stage, status: u16, sdp: Option<&str>) -> sip::Event {
+    let status = StatusCode::new(status).unwrap();
+    sip::Event::Progressed { leg: stage.ids.trunk_leg, status, sdp: sdp.map(|text| text.to_owned().into()) }
+}
+
+#[test]
+fn the_invite_leaves_only_when_transport_and_recorder_are_up() {
+    let mut stage = prepared();
+    assert!(!invited(&stage));
+    stage.peer_connected();
+    assert!(!invited(&stage));
+    stage.recorder_says(recording::EventKind::Recording);
+    assert!(invited(&stage));
+}
+
+#[test]
+fn a_required_recorder_that_fails_sends_no_invite() {
+    let mut stage = prepared();
+    stage.peer_connected();
+    stage.recorder_says(recording::EventKind::Failed { reason: "disk full".into() });
+    assert!(stage.sip_commands().is_empty());
+    assert!(stage.notified(|n| matches!(n, Notification::Ended { reason, .. } if reason == "recording_failed")));
+}
+
+#[test]
+fn ringing_is_local_and_no_audio_of_the_agent_crosses_before_the_200() {
+    let mut stage = inviting();
+    stage.sip(progressed(&stage, 180, None));
+    assert!(stage.worker_got(|command| matches!(command, worker::Command::SetRingback { on: true, .. })));
+    stage.sip(progressed(&stage, 183, Some(OFFER)));
+    assert!(!stage.gate_opened());
+    assert!(stage.worker_got(|c| matches!(c, worker::Command::SetGate { gate, .. } if gate.to_agent && !gate.to_trunk)));
+}
+
+#[test]
+fn the_200_opens_both_ways() {
+    let mut stage = inviting();
+    let leg = stage.ids.trunk_leg;
+    stage.sip(sip::Event::Accepted { leg, sdp: Some(OFFER.into()) });
+    assert!(stage.gate_opened());
+    assert!(stage.notified(|notice| matches!(notice, Notification::Answered { .. })));
+    assert_eq!(stage.call.phase_name(), "established");
+}
+
+#[test]
+fn a_200_without_a_usable_answer_is_bye() {
+    for sdp in [None, Some("rubbish".into())] {
+        let mut stage = inviting();
+        let leg = stage.ids.trunk_leg;
+        stage.sip(sip::Event::Accepted { leg, sdp });
+        assert!(stage.said_bye());
+    }
+}
+
+#[test]
+fn a_trunks_refusal_is_told_with_its_status() {
+    let mut stage = inviting();
+    let leg = stage.ids.trunk_leg;
+    stage.sip(sip::Event::Refused { leg, status: StatusCode::new(486).unwrap(), reason: None });
+    assert!(stage.notified(|n| matches!(n, Notification::Ended { sip_code: Some(486), q850: Some(17), .. })));
+    assert!(stage.sip_commands().is_empty());
+}
+
+#[test]
+fn hanging_up_while_it_rings_cancels() {
+    let mut stage = inviting();
+    stage.ask(CallRequest::Hangup);
+    assert!(stage.sip_commands().iter().any(|command| matches!(command, sip::Command::Cancel { .. })));
+}
+
+#[test]
+fn hanging_up_before_the_invite_tells_the_trunk_nothing() {
+    let mut stage = prepared();
+    stage.ask(CallRequest::Hangup);
+    assert!(stage.sip_commands().is_empty());
+    stage.worker(stage.ids.agent_leg, worker::EventKind::Closed);
+    assert_eq!(stage.ended_as(), Some(Cause::Hangup));
+}
+
+#[test]
+fn a_callee_who_never_answers_is_cancelled() {
+    let mut stage = inviting();
+    stage.pass(Duration::from_secs(180));
+    assert!(stage.sip_commands().iter().any(|command| matches!(command, sip::Command::Cancel { .. })));
+}

@@ -1,0 +1,216 @@
+//! One agent's end of one call's media: a WebRTC peer that shares no code with the gateway's.
+
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use anyhow::{Context as _, Result, bail};
+use bytes::{Bytes, BytesMut};
+use rtc::interceptor::Registry;
+use rtc::media_stream::MediaStreamTrack;
+use rtc::peer_connection::configuration::interceptor_registry::configure_rtcp_reports;
+use rtc::peer_connection::configuration::media_engine::{MIME_TYPE_OPUS, MediaEngine};
+use rtc::peer_connection::event::RTCPeerConnectionEvent;
+use rtc::peer_connection::message::RTCMessage;
+use rtc::peer_connection::sdp::RTCSessionDescription;
+use rtc::peer_connection::state::RTCPeerConnectionState;
+use rtc::peer_connection::transport::{CandidateConfig, CandidateHostConfig, RTCIceCandidate};
+use rtc::peer_connection::{RTCPeerConnection, RTCPeerConnectionBuilder};
+use rtc::rtp_transceiver::RTCRtpSenderId;
+use rtc::rtp_transceiver::rtp_sender::{
+    RTCRtpCodec, RTCRtpCodecParameters, RTCRtpCodingParameters, RTCRtpEncodingParameters,
+    RTCRtpHeaderExtensionCapability, RtpCodecKind,
+};
+use rtc::sansio::Protocol as _;
+use rtc::shared::{TaggedBytesMut, TransportContext, TransportProtocol};
+
+/// Payload type of Opus where nobody has named one yet.
+const OPUS_PAYLOAD_TYPE: u8 = 111;
+
+/// What became of a peer.
+#[derive(Debug)]
+pub(super) enum PeerEvent {
+    /// DTLS is up and the fingerprint matched: audio can cross.
+    Connected,
+    /// It will not come back.
+    Failed,
+    /// An Opus packet.
+    Audio {
+        /// The Opus packet itself.
+        payload: Bytes,
+        /// At 48 kHz, the sender's.
+        timestamp: u32,
+        /// Start of a talk spurt.
+        marker: bool,
+    },
+}
+
+/// See the module's first line.
+pub(super) struct AgentPeer {
+    connection: RTCPeerConnection,
+    sender: RTCRtpSenderId,
+    local: SocketAddr,
+    ssrc: u32,
+    sequence_number: u16,
+}
+
+impl AgentPeer {
+    fn new(local: SocketAddr, ssrc: u32, now: Instant) -> Result<Self> {
+        let opus = RTCRtpCodec {
+            mime_type: MIME_TYPE_OPUS.to_owned(),
+            clock_rate: 48_000,
+            channels: 2,
+            sdp_fmtp_line: "minptime=10;useinbandfec=1".to_owned(),
+            rtcp_feedback: Vec::new(),
+        };
+        let mut engine = MediaEngine::default();
+        let parameters = RTCRtpCodecParameters { rtp_codec: opus.clone(), payload_type: OPUS_PAYLOAD_TYPE };
+        engine.register_codec(parameters, RtpCodecKind::Audio)?;
+        let mid = RTCRtpHeaderExtensionCapability { uri: "urn:ietf:params:rtp-hdrext:sdes:mid".to_owned() };
+        engine.register_header_extension(mid, RtpCodecKind::Audio, None)?;
+        let mut connection = RTCPeerConnectionBuilder::new()
+            .with_interceptor_registry(configure_rtcp_reports(Registry::new()))
+            .with_media_engine(engine)
+            .build(now)?;
+        let coding = RTCRtpCodingParameters { ssrc: Some(ssrc), ..Default::default() };
+        let encoding =
+            RTCRtpEncodingParameters { rtp_coding_parameters: coding, active: true, codec: opus, ..Default::default() };
+        let track = MediaStreamTrack::new(
+            "agent".into(),
+            "microphone".into(),
+            "microphone".into(),
+            RtpCodecKind::Audio,
+            vec![encoding],
+        );
+        let sender = connection.add_track(track)?;
+        Ok(Self { connection, sender, local, ssrc, sequence_number: 1 })
+    }
+
+    /// A peer that answers `offer` from the socket bound to `local`, and its answer.
+    ///
+    /// It sends no audio before [`Self::write_audio`]: answering does not open a microphone.
+    pub(super) fn answer(offer: &str, local: SocketAddr, ssrc: u32, now: Instant) -> Result<(Self, String)> {
+        let mut peer = Self::new(local, ssrc, now)?;
+        peer.connection.set_remote_description(now, RTCSessionDescription::offer(offer.to_owned())?)?;
+        peer.add_host_candidate()?;
+        let answer = peer.connection.create_answer(None)?;
+        peer.connection.set_local_description(now, answer)?;
+        let sdp = peer.local_description()?;
+        Ok((peer, sdp))
+    }
+
+    fn add_host_candidate(&mut self) -> Result<()> {
+        let base_config = CandidateConfig {
+            network: "udp".to_owned(),
+            address: self.local.ip().to_string(),
+            port: self.local.port(),
+            component: 1,
+            ..Default::default()
+        };
+        let candidate = CandidateHostConfig { base_config, ..Default::default() }.new_candidate_host()?;
+        self.connection.add_local_candidate(RTCIceCandidate::from(&candidate).to_json()?)?;
+        Ok(())
+    }
+
+    fn local_description(&self) -> Result<String> {
+        Ok(self.connection.local_description().context("no local description")?.sdp)
+    }
+
+    /// A datagram came in. One that makes no sense to the peer is dropped, as a browser would.
+    pub(super) fn handle_datagram(&mut self, from: SocketAddr, datagram: &[u8], now: Instant) {
+        let transport = TransportContext {
+            local_addr: self.local,
+            peer_addr: from,
+            transport_protocol: TransportProtocol::UDP,
+            ecn: None,
+        };
+        let tagged = TaggedBytesMut { now, transport, message: BytesMut::from(datagram) };
+        if let Err(error) = self.connection.handle_read(tagged) {
+            tracing::debug!(%error, "agent's peer refused a datagram");
+        }
+    }
+
+    /// Time passed.
+    pub(super) fn handle_timeout(&mut self, now: Instant) -> Result<()> {
+        Ok(self.connection.handle_timeout(now)?)
+    }
+
+    /// When [`Self::handle_timeout`] is due.
+    pub(super) fn poll_timeout(&mut self) -> Option<Instant> {
+        self.connection.poll_timeout()
+    }
+
+    /// A datagram to send.
+    pub(super) fn poll_transmit(&mut self) -> Option<(SocketAddr, BytesMut)> {
+        self.connection.poll_write().map(|tagged| (tagged.transport.peer_addr, tagged.message))
+    }
+
+    /// What happened. Ask until there is nothing more.
+    pub(super) fn poll_event(&mut self) -> Option<PeerEvent> {
+        while let Some(event) = self.connection.poll_event() {
+            let RTCPeerConnectionEvent::OnConnectionStateChangeEvent(state) = event else { continue };
+            if state == RTCPeerConnectionState::Connected {
+                return Some(PeerEvent::Connected);
+            }
+            if matches!(state, RTCPeerConnectionState::Failed | RTCPeerConnectionState::Closed) {
+                return Some(PeerEvent::Failed);
+            }
+        }
+        while let Some(tagged) = self.connection.poll_read() {
+            if let RTCMessage::RtpPacket(_, packet) = tagged.message {
+                let header = packet.header;
+                return Some(PeerEvent::Audio {
+                    payload: packet.payload,
+                    timestamp: header.timestamp,
+                    marker: header.marker,
+                });
+            }
+        }
+        None
+    }
+
+    /// Sends one Opus packet under this peer's own SSRC and sequence; `timestamp` at 48 kHz.
+    pub(super) fn write_audio(&mut self, payload: Bytes, timestamp: u32, marker: bool, now: Instant) -> Result<()> {
+        let Some(mut sender) = self.connection.rtp_sender(self.sender) else { bail!("the sender is gone") };
+        let codecs = &sender.get_parameters().rtp_parameters.codecs;
+        let opus = codecs.iter().find(|codec| codec.rtp_codec.mime_type.eq_ignore_ascii_case(MIME_TYPE_OPUS));
+        let payload_type = opus.map_or(OPUS_PAYLOAD_TYPE, |codec| codec.payload_type);
+        let header = rtc::rtp::header::Header {
+            version: 2,
+            marker,
+            payload_type,
+            sequence_number: self.sequence_number,
+            timestamp,
+            ssrc: self.ssrc,
+            ..Default::default()
+        };
+        self.sequence_number = self.sequence_number.wrapping_add(1);
+        sender.write_rtp(now, rtc::rtp::Packet { header, payload })?;
+        Ok(())
+    }
+
+    /// Says goodbye to the far side.
+    pub(super) fn close(&mut self) {
+        if let Err(error) = self.connection.close() {
+            tracing::debug!(%error, "agent's peer did not close in good order");
+        }
+    }
+}
+
+#[cfg(test)]
+impl AgentPeer {
+    /// A peer that offers: the far side in this room's tests.
+    pub(super) fn offer(local: SocketAddr, ssrc: u32, now: Instant) -> Result<(Self, String)> {
+        let mut peer = Self::new(local, ssrc, now)?;
+        peer.connection.create_data_channel("tandem", None)?;
+        peer.add_host_candidate()?;
+        let offer = peer.connection.create_offer(None)?;
+        peer.connection.set_local_description(now, offer)?;
+        let sdp = peer.local_description()?;
+        Ok((peer, sdp))
+    }
+
+    /// The far side answered.
+    pub(super) fn accept_answer(&mut self, answer: &str, now: Instant) -> Result<()> {
+        Ok(self.connection.set_remote_description(now, RTCSessionDescription::answer(answer.to_owned())?)?)
+    }
+}

@@ -1,0 +1,543 @@
+//! SIP's sockets: UDP, TCP, and names. What a message means is decided elsewhere; here are bytes and flows.
+//!
+//! [`Transports`] belongs to the SIP task, which alone calls it. One task for each socket reads; one for each stream
+//! connection writes, from a queue bounded in bytes.
+
+pub mod resolve;
+pub mod stream;
+pub mod udp;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::{Semaphore, mpsc};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::limits;
+use crate::sip::ConnectionId;
+use crate::sip::Flow;
+use crate::sip::Transport;
+use crate::sip::io::stream::Connection;
+use crate::sip::io::stream::Streams;
+use crate::sip::io::udp::UdpPort;
+
+/// An address to listen on.
+#[derive(Debug, Clone)]
+pub struct Bind {
+    /// The address; port 0 takes a free one.
+    pub address: SocketAddr,
+    /// The configuration key that it came from, for the error.
+    pub key: String,
+}
+
+/// Says whether an address is in some trunk's networks.
+pub type TrunkFilter = Arc<dyn Fn(IpAddr) -> bool + Send + Sync>;
+
+/// What the sockets need to know.
+#[derive(Clone)]
+pub struct Config {
+    /// UDP sockets.
+    pub udp: Vec<Bind>,
+    /// TCP listeners.
+    pub tcp: Vec<Bind>,
+    /// Who may hold more than a moment's connection.
+    pub is_trunk: TrunkFilter,
+    /// Connections at once.
+    pub connections_max: usize,
+    /// Connections at once from outside the trunks' networks.
+    pub strangers_max: usize,
+    /// Bytes waiting for one connection; past it the connection closes.
+    pub queue_bytes_max: usize,
+    /// From the first byte of a message to its last.
+    pub message_timeout: Duration,
+    /// Without any traffic, unless the connection is held.
+    pub idle_timeout: Duration,
+    /// Of one write without progress.
+    pub write_timeout: Duration,
+    /// Of opening a connection.
+    pub connect_timeout: Duration,
+}
+
+impl Default for Config {
+    /// No sockets, the bounds of [`crate::limits`], and nobody trusted.
+    fn default() -> Self {
+        Self {
+            udp: Vec::new(),
+            tcp: Vec::new(),
+            is_trunk: Arc::new(|_| false),
+            connections_max: limits::SIP_STREAM_CONNECTIONS_MAX,
+            strangers_max: limits::SIP_STREAM_STRANGERS_MAX,
+            queue_bytes_max: limits::SIP_STREAM_QUEUE_BYTES_MAX,
+            message_timeout: limits::SIP_STREAM_MESSAGE_TIMEOUT,
+            idle_timeout: limits::SIP_STREAM_IDLE_TIMEOUT,
+            write_timeout: limits::SIP_STREAM_WRITE_TIMEOUT,
+            connect_timeout: limits::SIP_STREAM_CONNECT_TIMEOUT,
+        }
+    }
+}
+
+impl fmt::Debug for Config {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Config").field("udp", &self.udp).field("tcp", &self.tcp).finish_non_exhaustive()
+    }
+}
+
+/// A socket could not be had.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot listen on {transport:?} {address}, set by `{key}`")]
+pub struct BindError {
+    /// The configuration key.
+    pub key: String,
+    /// The address.
+    pub address: SocketAddr,
+    /// UDP or TCP.
+    pub transport: Transport,
+    /// The operating system's word, such as "address in use".
+    #[source]
+    pub source: io::Error,
+}
+
+/// What the sockets brought.
+#[derive(Debug)]
+pub enum Inbound {
+    /// A datagram, or one message of a stream: for [`crate::sip::message::sanity::admit`].
+    Message {
+        /// Where it came from, and where an answer goes.
+        flow: Flow,
+        /// The bytes.
+        bytes: Bytes,
+    },
+    /// A stream connection is up, from either side.
+    Opened {
+        /// It, with its number.
+        flow: Flow,
+    },
+    /// A stream connection is gone; what was queued for it is lost.
+    Closed {
+        /// It.
+        flow: Flow,
+        /// Why.
+        reason: CloseReason,
+    },
+    /// What was sent on this flow cannot get there.
+    SendFailed {
+        /// The flow as given to [`Transports::send`].
+        flow: Flow,
+        /// Why.
+        error: io::Error,
+    },
+}
+
+/// Why a stream connection closed.
+#[derive(Debug, thiserror::Error)]
+pub enum CloseReason {
+    /// The peer closed it.
+    #[error("closed by the peer")]
+    Peer,
+    /// [`Transports::close`], or the end of the program.
+    #[error("closed by us")]
+    Local,
+    /// Nothing came or went for the idle timeout.
+    #[error("idle")]
+    Idle,
+    /// A message began and did not end in time.
+    #[error("message not finished in time")]
+    MessageTimeout,
+    /// The peer does not read: a write made no progress, or the queue is full.
+    #[error("peer does not read")]
+    NotReading,
+    /// Where the next message begins is unknown; the peer was told 400 or 513.
+    #[error("framing lost")]
+    Framing,
+    /// The operating system's word.
+    #[error("connection failed")]
+    Io(#[source] io::Error),
+}
+
+/// A message of a task to [`Transports::recv`].
+pub(crate) enum Internal {
+    Inbound(Inbound),
+    Accepted(Connection),
+}
+
+/// All sockets of SIP.
+pub struct Transports {
+    udp: Vec<UdpPort>,
+    streams: Streams,
+    connections: BTreeMap<ConnectionId, Connection>,
+    inbound: mpsc::Receiver<Internal>,
+    /// Failures of `send`, for the next `recv`. Bounded by the sends between two receives.
+    failed: Vec<(Flow, io::Error)>,
+    tcp_addresses: Vec<SocketAddr>,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+}
+
+impl fmt::Debug for Transports {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Transports")
+            .field("udp", &self.udp_addresses())
+            .field("tcp", &self.tcp_addresses)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Transports {
+    /// Binds every socket and begins to read. The first that cannot be had is the error, and none stays bound.
+    pub async fn bind(config: Config) -> Result<Self, BindError> {
+        let (sender, inbound) = mpsc::channel(limits::SIP_INBOUND);
+        let tasks = TaskTracker::new();
+        let stop = CancellationToken::new();
+        let mut udp = Vec::new();
+        for bind in &config.udp {
+            let fail =
+                |source| BindError { key: bind.key.clone(), address: bind.address, transport: Transport::Udp, source };
+            udp.push(UdpPort::bind(bind.address).await.map_err(fail)?);
+        }
+        let mut listeners = Vec::new();
+        for bind in &config.tcp {
+            let fail =
+                |source| BindError { key: bind.key.clone(), address: bind.address, transport: Transport::Tcp, source };
+            listeners.push(stream::listen(bind.address).map_err(fail)?);
+        }
+        for port in &udp {
+            tasks.spawn(port.clone().receive(sender.clone(), stop.clone()));
+        }
+        let tcp_addresses = listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect();
+        let streams = Streams {
+            connections: Arc::new(Semaphore::new(config.connections_max)),
+            strangers: Arc::new(Semaphore::new(config.strangers_max)),
+            next_id: Arc::new(AtomicU64::new(1)),
+            config: Arc::new(config),
+            inbound: sender,
+            tasks: tasks.clone(),
+            stop: stop.clone(),
+        };
+        for listener in listeners {
+            tasks.spawn(streams.clone().accept(listener));
+        }
+        Ok(Self { udp, streams, connections: BTreeMap::new(), inbound, failed: Vec::new(), tcp_addresses, tasks, stop })
+    }
+
+    /// Our UDP addresses, as bound.
+    pub fn udp_addresses(&self) -> Vec<SocketAddr> {
+        self.udp.iter().map(UdpPort::local).collect()
+    }
+
+    /// Our TCP addresses, as bound.
+    pub fn tcp_addresses(&self) -> &[SocketAddr] {
+        &self.tcp_addresses
+    }
+
+    /// What came next. Cancel-safe: a dropped call loses nothing.
+    pub async fn recv(&mut self) -> Inbound {
+        loop {
+            if let Some((flow, error)) = self.failed.pop() {
+                return Inbound::SendFailed { flow, error };
+            }
+            match self.inbound.recv().await {
+                Some(Internal::Inbound(Inbound::Closed { flow, reason })) => {
+                    flow.connection.and_then(|id| self.connections.remove(&id));
+                    return Inbound::Closed { flow, reason };
+                }
+                Some(Internal::Inbound(inbound)) => return inbound,
+                Some(Internal::Accepted(connection)) => {
+                    let flow = connection.flow;
+                    flow.connection.map(|id| self.connections.insert(id, connection));
+                    return Inbound::Opened { flow };
+                }
+                // `streams` holds a sender, so the channel does not close while we are here.
+                None => std::future::pending().await,
+            }
+        }
+    }
+
+    /// Sends a message. Never waits; a failure comes out of [`Transports::recv`].
+    ///
+    /// A TCP flow without connection takes one that is open to that remote address, else opens one.
+    pub fn send(&mut self, flow: Flow, bytes: Bytes) {
+        let sent = match flow.transport {
+            Transport::Udp => self.send_datagram(flow, &bytes),
+            Transport::Tcp => self.send_on_stream(flow, bytes),
+        };
+        if let Err(error) = sent {
+            self.failed.push((flow, error));
+        }
+    }
+
+    fn send_datagram(&self, flow: Flow, bytes: &[u8]) -> io::Result<()> {
+        let port = self.udp.iter().find(|port| port.local() == flow.local);
+        port.ok_or_else(|| io::Error::from(io::ErrorKind::AddrNotAvailable))?.send(flow.remote, bytes)
+    }
+
+    fn send_on_stream(&mut self, flow: Flow, bytes: Bytes) -> io::Result<()> {
+        let open = match flow.connection {
+            Some(id) => Some(self.connections.get(&id).ok_or(io::ErrorKind::NotConnected)?),
+            None => self
+                .connections
+                .values()
+                .find(|connection| connection.flow.remote == flow.remote && connection.is_open()),
+        };
+        if let Some(connection) = open {
+            return connection.enqueue(bytes, self.streams.config.queue_bytes_max);
+        }
+        let connection = self.streams.connect(flow)?;
+        connection.enqueue(bytes, self.streams.config.queue_bytes_max)?;
+        connection.flow.connection.map(|id| self.connections.insert(id, connection));
+        Ok(())
+    }
+
+    /// Closes a stream connection once what is queued for it is written.
+    pub fn close(&mut self, flow: Flow) {
+        if let Some(connection) = flow.connection.and_then(|id| self.connections.get(&id)) {
+            connection.close();
+        }
+    }
+
+    /// Holds a stream connection open past the idle timeout, while a call lives on it; or lets it go.
+    pub fn hold(&mut self, flow: Flow, held: bool) {
+        if let Some(connection) = flow.connection.and_then(|id| self.connections.get(&id)) {
+            connection.hold(held);
+        }
+    }
+
+    /// Stops reading, writes what is queued, and waits for every task.
+    pub async fn shutdown(mut self) {
+        self.stop.cancel();
+        self.connections.clear();
+        self.inbound.close();
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+}
+
+impl Drop for Transports {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpStream;
+
+    use super::*;
+
+    const PING: &str = "OPTIONS sip:a@b SIP/2.0\r\nVia: SIP/2.0/TCP c;branch=z9hG4bK1\r\nl: 0\r\n\r\n";
+
+    fn bind(key: &str) -> Bind {
+        Bind { address: "127.0.0.1:0".parse().unwrap(), key: key.to_owned() }
+    }
+
+    fn config() -> Config {
+        Config {
+            udp: vec![bind("sip.udp")],
+            tcp: vec![bind("sip.tcp")],
+            is_trunk: Arc::new(|_| true),
+            ..Config::default()
+        }
+    }
+
+    async fn up(config: Config) -> Transports {
+        Transports::bind(config).await.unwrap()
+    }
+
+    fn tcp_flow(from: &Transports, to: SocketAddr) -> Flow {
+        Flow { transport: Transport::Tcp, local: from.tcp_addresses()[0], remote: to, connection: None }
+    }
+
+    async fn message(transports: &mut Transports) -> (Flow, Bytes) {
+        loop {
+            match transports.recv().await {
+                Inbound::Message { flow, bytes } => return (flow, bytes),
+                Inbound::Opened { .. } | Inbound::SendFailed { .. } => {}
+                other @ Inbound::Closed { .. } => panic!("{other:?}"),
+            }
+        }
+    }
+
+    async fn closed(transports: &mut Transports) -> CloseReason {
+        loop {
+            if let Inbound::Closed { reason, .. } = transports.recv().await {
+                return reason;
+            }
+        }
+    }
+
+    async fn rest(stream: &mut TcpStream) -> String {
+        let mut text = String::new();
+        stream.read_to_string(&mut text).await.unwrap();
+        text
+    }
+
+    #[tokio::test]
+    async fn datagrams_cross_and_come_back() {
+        let (mut one, mut two) = (up(config()).await, up(config()).await);
+        let flow = Flow {
+            transport: Transport::Udp,
+            local: one.udp_addresses()[0],
+            remote: two.udp_addresses()[0],
+            connection: None,
+        };
+        one.send(flow, Bytes::from_static(b"hello"));
+        let (back, bytes) = message(&mut two).await;
+        assert_eq!(&bytes[..], b"hello");
+        two.send(back, Bytes::from_static(b"you"));
+        assert_eq!(message(&mut one).await, (flow, Bytes::from_static(b"you")));
+        one.shutdown().await;
+    }
+
+    #[tokio::test]
+    async fn a_taken_port_is_named_with_its_key() {
+        let first = up(config()).await;
+        for (udp, tcp, key) in [
+            (first.udp_addresses()[0], None, "a.udp"),
+            ("127.0.0.1:0".parse().unwrap(), Some(first.tcp_addresses()[0]), "a.tcp"),
+        ] {
+            let config = Config {
+                udp: vec![Bind { address: udp, key: "a.udp".to_owned() }],
+                tcp: tcp.map(|address| Bind { address, key: "a.tcp".to_owned() }).into_iter().collect(),
+                ..Config::default()
+            };
+            let error = Transports::bind(config).await.unwrap_err();
+            assert_eq!(error.key, key);
+            assert_eq!(error.source.kind(), io::ErrorKind::AddrInUse);
+            assert!(error.to_string().contains(&tcp.unwrap_or(udp).to_string()), "{error}");
+        }
+    }
+
+    #[tokio::test]
+    async fn one_connection_serves_every_message_to_a_peer_both_ways() {
+        let (mut one, mut two) = (up(config()).await, up(config()).await);
+        let flow = tcp_flow(&one, two.tcp_addresses()[0]);
+        one.send(flow, PING.into());
+        one.send(flow, PING.into());
+        let (first, _) = message(&mut two).await;
+        let (second, _) = message(&mut two).await;
+        assert_eq!(first, second);
+        two.send(first, PING.into());
+        let (reply, bytes) = message(&mut one).await;
+        assert_eq!((reply.remote, &bytes[..]), (flow.remote, PING.as_bytes()));
+        one.send(reply, PING.into());
+        assert_eq!(message(&mut two).await.0, first);
+        one.close(reply);
+        assert!(matches!(closed(&mut two).await, CloseReason::Peer));
+        assert!(matches!(closed(&mut one).await, CloseReason::Local));
+        one.send(reply, PING.into());
+        assert!(
+            matches!(one.recv().await, Inbound::SendFailed { error, .. } if error.kind() == io::ErrorKind::NotConnected)
+        );
+    }
+
+    #[tokio::test]
+    async fn a_peer_that_refuses_is_a_failed_send() {
+        let mut one = up(config()).await;
+        // Bound and never listening, so that nobody else takes the port.
+        let idle = tokio::net::TcpSocket::new_v4().unwrap();
+        idle.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let flow = tcp_flow(&one, idle.local_addr().unwrap());
+        one.send(flow, PING.into());
+        let Inbound::SendFailed { flow: failed, error } = one.recv().await else { panic!("a failure") };
+        assert_eq!((failed, error.kind()), (flow, io::ErrorKind::ConnectionRefused));
+        assert!(matches!(closed(&mut one).await, CloseReason::Io(_)));
+    }
+
+    #[tokio::test]
+    async fn pings_are_answered_and_a_bad_message_of_known_framing_closes_nothing() {
+        let mut ours = up(config()).await;
+        let mut peer = TcpStream::connect(ours.tcp_addresses()[0]).await.unwrap();
+        peer.write_all(b"\r\n\r\n").await.unwrap();
+        let mut pong = [0; 2];
+        peer.read_exact(&mut pong).await.unwrap();
+        assert_eq!(&pong, b"\r\n");
+        peer.write_all(format!("rubbish\r\nl: 0\r\n\r\n{PING}").as_bytes()).await.unwrap();
+        assert!(message(&mut ours).await.1.starts_with(b"rubbish"));
+        assert_eq!(&message(&mut ours).await.1[..], PING.as_bytes());
+    }
+
+    #[tokio::test]
+    async fn lost_framing_is_told_400_and_closed() {
+        let mut ours = up(config()).await;
+        let mut peer = TcpStream::connect(ours.tcp_addresses()[0]).await.unwrap();
+        let endless = PING.replace("l: 0", "Content-Length: -5");
+        peer.write_all(format!("{endless}{PING}{PING}").as_bytes()).await.unwrap();
+        let answer = rest(&mut peer).await;
+        assert!(
+            answer.starts_with(
+                "SIP/2.0 400 Bad Request: malformed Content-Length\r\nVia: SIP/2.0/TCP c;branch=z9hG4bK1\r\n"
+            ),
+            "{answer}"
+        );
+        drop(peer);
+        assert!(matches!(closed(&mut ours).await, CloseReason::Framing));
+    }
+
+    #[tokio::test]
+    async fn strangers_are_few_and_short() {
+        let mut ours = up(Config {
+            is_trunk: Arc::new(|_| false),
+            strangers_max: 1,
+            message_timeout: Duration::from_millis(200),
+            ..config()
+        })
+        .await;
+        let mut first = TcpStream::connect(ours.tcp_addresses()[0]).await.unwrap();
+        first.write_all(PING.as_bytes()).await.unwrap();
+        message(&mut ours).await;
+        let mut second = TcpStream::connect(ours.tcp_addresses()[0]).await.unwrap();
+        assert_eq!(rest(&mut second).await, "");
+        assert!(matches!(closed(&mut ours).await, CloseReason::Idle));
+        assert_eq!(rest(&mut first).await, "");
+    }
+
+    #[tokio::test]
+    async fn what_we_send_last_arrives_before_the_close() {
+        let mut ours = up(config()).await;
+        let mut peer = TcpStream::connect(ours.tcp_addresses()[0]).await.unwrap();
+        peer.write_all(format!("{PING}{PING}OPTIONS unfinished").as_bytes()).await.unwrap();
+        let (flow, _) = message(&mut ours).await;
+        ours.send(flow, Bytes::from_static(b"SIP/2.0 403 Forbidden\r\n\r\n"));
+        ours.close(flow);
+        assert_eq!(rest(&mut peer).await, "SIP/2.0 403 Forbidden\r\n\r\n");
+    }
+
+    #[tokio::test]
+    async fn an_unfinished_message_and_an_idle_stream_time_out() {
+        let short =
+            Config { message_timeout: Duration::from_millis(50), idle_timeout: Duration::from_millis(100), ..config() };
+        let mut ours = up(short).await;
+        let mut peer = TcpStream::connect(ours.tcp_addresses()[0]).await.unwrap();
+        peer.write_all(b"OPTIONS").await.unwrap();
+        assert!(matches!(closed(&mut ours).await, CloseReason::MessageTimeout));
+        let idle = TcpStream::connect(ours.tcp_addresses()[0]).await.unwrap();
+        assert!(matches!(closed(&mut ours).await, CloseReason::Idle));
+        drop(idle);
+    }
+
+    #[tokio::test]
+    async fn a_peer_that_does_not_read_is_closed_and_others_live() {
+        let mut ours = up(Config { queue_bytes_max: 200_000, ..config() }).await;
+        let mut deaf = TcpStream::connect(ours.tcp_addresses()[0]).await.unwrap();
+        deaf.write_all(PING.as_bytes()).await.unwrap();
+        let (flow, _) = message(&mut ours).await;
+        // More than any kernel buffer holds; the queue's bound stops it early.
+        let block = Bytes::from(vec![b'x'; 60_000]);
+        for _ in 0..1_000 {
+            ours.send(flow, block.clone());
+            tokio::task::yield_now().await;
+        }
+        assert!(matches!(closed(&mut ours).await, CloseReason::NotReading));
+        let mut other = TcpStream::connect(ours.tcp_addresses()[0]).await.unwrap();
+        other.write_all(PING.as_bytes()).await.unwrap();
+        assert_eq!(message(&mut ours).await.0.remote, other.local_addr().unwrap());
+        drop(deaf);
+    }
+}

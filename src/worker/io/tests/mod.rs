@@ -1,0 +1,9 @@
+//! A real worker thread on loopback, a browser that is not ours, and a trunk that is a plain socket.
+
+#[cfg(feature = "demo")]
+mod call;
+#[cfg(feature = "demo")]
+mod rig;
+#[cfg(feature = "demo")]
+mod tone;
+mod isolation;

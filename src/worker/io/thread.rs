@@ -1,0 +1,278 @@
+//! One worker: its thread, its loop, and the handle by which the rest of the house reaches it.
+
+use std::io;
+use std::net::IpAddr;
+use std::net::SocketAddr;
+use std::ops::RangeInclusive;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::Receiver;
+use std::sync::mpsc::SyncSender;
+use std::sync::mpsc::sync_channel;
+use std::thread::JoinHandle;
+use std::time::Duration;
+use std::time::Instant;
+
+use rand::rngs::StdRng;
+use rustix::event::EventfdFlags;
+use rustix::event::Timespec;
+use rustix::event::epoll;
+
+use super::recorder_ring::TapProducer;
+use super::turn::Outlets;
+use super::turn::Turn;
+use super::udp::BrowserSocket;
+use crate::clock::Clock;
+use crate::limits::WORKER_COMMANDS;
+use crate::media::vocabulary;
+use crate::webrtc;
+use crate::webrtc::Certificate;
+use crate::worker::Command;
+use crate::worker::Event;
+
+/// Batches taken from the browser port in one turn.
+const BATCHES_PER_TURN: usize = 8;
+/// Commands taken in one turn; more wait for the next, so that media goes on.
+const COMMANDS_PER_TURN: usize = 64;
+/// Longest sleep of an idle worker.
+const IDLE: Duration = Duration::from_secs(1);
+/// The eventfd's name in epoll; sockets have smaller ones.
+const WAKE: u64 = u64::MAX;
+/// The browser socket's.
+const BROWSER: u64 = u64::MAX - 1;
+
+/// How a worker is made.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The browser port, shared by all peers of the worker. Port 0: any.
+    pub browser_bind: SocketAddr,
+    /// Addresses under which browsers reach that port: our host candidates. Empty: the bound address itself.
+    pub browser_advertised: Vec<IpAddr>,
+    /// Ports of trunk legs, in even/odd pairs. Workers of one process must not share any.
+    pub trunk_ports: RangeInclusive<u16>,
+    /// A released pair rests for this long.
+    pub port_drain: Duration,
+    /// Silence of the trunk, where RTP was promised, before `MediaTimeout`.
+    pub rtp_timeout: Duration,
+    /// From the browser's answer until its transport is up, before `LegFailed`.
+    pub peer_setup_timeout: Duration,
+    /// Answers ICE checks and sends none.
+    pub ice_lite: bool,
+    /// Sessions at once; a leg of one more fails with `WorkerFull`.
+    pub calls_max: usize,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            browser_bind: SocketAddr::from(([127, 0, 0, 1], 0)),
+            browser_advertised: Vec::new(),
+            trunk_ports: 20_000..=29_999,
+            port_drain: Duration::from_secs(3),
+            rtp_timeout: Duration::from_mins(1),
+            peer_setup_timeout: Duration::from_secs(15),
+            ice_lite: true,
+            calls_max: 250,
+        }
+    }
+}
+
+/// A worker that could not be started.
+#[derive(Debug, thiserror::Error)]
+pub enum SpawnError {
+    /// The browser port.
+    #[error("the browser port {address} cannot be bound")]
+    Bind {
+        /// Which.
+        address: SocketAddr,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// A wildcard address is bound, and nothing says under which addresses it is reached.
+    #[error("the browser port is bound to every address, and none is advertised")]
+    NoCandidate,
+    /// The kernel's event queue, or the thread.
+    #[error("the worker's thread cannot be set up")]
+    Thread(#[source] io::Error),
+}
+
+/// The worker has as many commands waiting as it holds, or is gone: refuse the call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the media worker takes no more commands")]
+pub struct Full;
+
+/// The way to a worker. Cheap to clone; the worker lives until [`WorkerHandle::shutdown`].
+#[derive(Debug, Clone)]
+pub struct WorkerHandle {
+    commands: SyncSender<Command>,
+    wake: Arc<OwnedFd>,
+    stop: Arc<AtomicBool>,
+    browser: SocketAddr,
+}
+
+/// The worker's end, to wait for.
+#[derive(Debug)]
+pub struct WorkerThread(JoinHandle<()>);
+
+impl WorkerThread {
+    /// Waits until the worker has closed its sessions. Call [`WorkerHandle::shutdown`] first. Blocks.
+    pub fn join(self) {
+        if self.0.join().is_err() {
+            tracing::error!("a media worker panicked outside any call");
+        }
+    }
+}
+
+impl WorkerHandle {
+    /// Hands a command over without waiting.
+    pub fn try_send(&self, command: Command) -> Result<(), Full> {
+        if self.commands.try_send(command).is_err() {
+            return Err(Full);
+        }
+        self.wake();
+        Ok(())
+    }
+
+    /// The browser port, as bound.
+    pub const fn browser_port(&self) -> SocketAddr {
+        self.browser
+    }
+
+    /// Ends every session, with `Closed` for each, then the thread.
+    pub fn shutdown(&self) {
+        self.stop.store(true, Ordering::Release);
+        self.wake();
+    }
+
+    fn wake(&self) {
+        // A full counter wakes as well as one more would.
+        rustix::io::write(&*self.wake, &1_u64.to_ne_bytes()).ok();
+    }
+}
+
+/// Starts a worker. Events leave with `try_send`; what does not fit waits in the worker, and statistics are dropped first.
+pub fn spawn(
+    config: Config,
+    clock: Clock,
+    certificate: Certificate,
+    rng: StdRng,
+    events: tokio::sync::mpsc::Sender<Event>,
+    tap: TapProducer,
+) -> Result<(WorkerHandle, WorkerThread), SpawnError> {
+    let address = config.browser_bind;
+    let browser = BrowserSocket::bind(address).map_err(|source| SpawnError::Bind { address, source })?;
+    let bound = browser.local_addr().map_err(SpawnError::Thread)?;
+    let candidates = candidates(&config, bound)?;
+    let mut peer = webrtc::Config::new(certificate, candidates);
+    peer.ice_lite = config.ice_lite;
+    peer.setup_timeout = config.peer_setup_timeout;
+    let media = vocabulary::Config { rtp_timeout: config.rtp_timeout, ..vocabulary::Config::default() };
+
+    let failed = |error: rustix::io::Errno| SpawnError::Thread(error.into());
+    let queue = epoll::create(epoll::CreateFlags::CLOEXEC).map_err(failed)?;
+    let wake = rustix::event::eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).map_err(failed)?;
+    let wake = Arc::new(wake);
+    epoll::add(&queue, &*wake, epoll::EventData::new_u64(WAKE), epoll::EventFlags::IN).map_err(failed)?;
+    epoll::add(&queue, &browser, epoll::EventData::new_u64(BROWSER), epoll::EventFlags::IN).map_err(failed)?;
+
+    let (sender, commands) = sync_channel(WORKER_COMMANDS);
+    let stop = Arc::new(AtomicBool::new(false));
+    let session = crate::worker::session::Config { peer, media };
+    let turn = Turn::new(config, session, rng, queue, Outlets { events, tap }, clock.now());
+    let worker = Worker { turn, browser, commands, wake: Arc::clone(&wake), stop: Arc::clone(&stop), clock };
+    let thread = std::thread::Builder::new().name("media-worker".to_owned()).spawn(move || worker.run()).map_err(SpawnError::Thread)?;
+    Ok((WorkerHandle { commands: sender, wake, stop, browser: bound }, WorkerThread(thread)))
+}
+
+fn candidates(config: &Config, bound: SocketAddr) -> Result<Vec<SocketAddr>, SpawnError> {
+    if !config.browser_advertised.is_empty() {
+        return Ok(config.browser_advertised.iter().map(|address| SocketAddr::new(*address, bound.port())).collect());
+    }
+    if bound.ip().is_unspecified() { Err(SpawnError::NoCandidate) } else { Ok(vec![bound]) }
+}
+
+struct Worker {
+    turn: Turn,
+    browser: BrowserSocket,
+    commands: Receiver<Command>,
+    wake: Arc<OwnedFd>,
+    stop: Arc<AtomicBool>,
+    clock: Clock,
+}
+
+impl Worker {
+    fn run(mut self) {
+        let mut ready: Vec<epoll::Event> = Vec::with_capacity(64);
+        let mut commands_left = false;
+        while !self.stop.load(Ordering::Acquire) {
+            self.wait(&mut ready, commands_left);
+            let now = self.clock.now();
+            self.turn.begin(now);
+            for event in &ready {
+                match event.data.u64() {
+                    WAKE => self.clear_wake(),
+                    BROWSER => self.receive(now),
+                    token => self.turn.trunk_readable(token, now),
+                }
+            }
+            self.send();
+            self.turn.timers(now);
+            commands_left = self.take_commands(now);
+            self.end();
+        }
+        let now = self.clock.now();
+        self.turn.begin(now);
+        self.turn.close_all(now);
+        self.end();
+    }
+
+    fn wait(&self, ready: &mut Vec<epoll::Event>, hurry: bool) {
+        let now = self.clock.now();
+        let sleep = if hurry { Duration::ZERO } else { self.turn.sleep(now).unwrap_or(IDLE).min(IDLE) };
+        let timeout = Timespec::try_from(sleep).ok();
+        ready.clear();
+        if let Err(error) = epoll::wait(self.turn.queue(), rustix::buffer::spare_capacity(ready), timeout.as_ref())
+            && error != rustix::io::Errno::INTR
+        {
+            tracing::error!(%error, "epoll");
+        }
+    }
+
+    fn receive(&mut self, now: Instant) {
+        for _ in 0..BATCHES_PER_TURN {
+            let turn = &mut self.turn;
+            if self.browser.receive(|datagram| turn.browser_datagram(datagram, now)) == 0 {
+                break;
+            }
+        }
+    }
+
+    fn send(&mut self) {
+        let outgoing = self.turn.outgoing();
+        if !outgoing.is_empty() {
+            self.browser.send(outgoing);
+            outgoing.clear();
+        }
+    }
+
+    fn end(&mut self) {
+        self.send();
+        self.turn.end();
+    }
+
+    fn clear_wake(&self) {
+        rustix::io::read(&*self.wake, &mut [0; 8]).ok();
+    }
+
+    /// Whether some are left for the next turn.
+    fn take_commands(&mut self, now: Instant) -> bool {
+        for _ in 0..COMMANDS_PER_TURN {
+            let Ok(command) = self.commands.try_recv() else { return false };
+            self.turn.command(command, now);
+        }
+        true
+    }
+}

@@ -1,0 +1,120 @@
+//! What goes into a session and what comes out.
+
+use std::net::IpAddr;
+use std::net::SocketAddr;
+
+use crate::ids::LegId;
+use crate::media::tap::TapFrame;
+use crate::media::vocabulary;
+use crate::webrtc;
+use crate::worker::Command;
+use crate::worker::Event;
+
+/// How sessions are made.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Of each browser leg.
+    pub peer: webrtc::Config,
+    /// Of the pipeline.
+    pub media: vocabulary::Config,
+}
+
+/// What happens to a session from outside.
+#[derive(Debug)]
+pub enum Input<'a> {
+    /// From the call.
+    Command(Command),
+    /// A datagram of a browser, by its address or its check.
+    PeerDatagram {
+        /// The browser's leg.
+        leg: LegId,
+        /// Whence.
+        source: SocketAddr,
+        /// Our candidate that it came to.
+        local: SocketAddr,
+        /// The bytes.
+        bytes: &'a [u8],
+    },
+    /// The answer to `BindTrunk`: our RTP address, or `None` where no port is free.
+    TrunkBound {
+        /// The trunk leg.
+        leg: LegId,
+        /// Our address.
+        local: Option<SocketAddr>,
+    },
+    /// A datagram on a trunk leg's port.
+    TrunkDatagram {
+        /// The trunk leg.
+        leg: LegId,
+        /// On the RTCP port.
+        rtcp: bool,
+        /// Whence.
+        source: SocketAddr,
+        /// The bytes.
+        bytes: &'a [u8],
+    },
+}
+
+/// What a session wants done.
+#[derive(Debug)]
+pub enum Output {
+    /// A datagram for a browser.
+    ToPeer {
+        /// To where.
+        to: SocketAddr,
+        /// The bytes.
+        bytes: Vec<u8>,
+    },
+    /// A datagram for the trunk, from this leg's port.
+    ToTrunk {
+        /// The trunk leg.
+        leg: LegId,
+        /// From the RTCP port; with `a=rtcp-mux` RTCP leaves from the RTP port.
+        from_rtcp: bool,
+        /// To where.
+        to: SocketAddr,
+        /// The bytes.
+        bytes: vocabulary::Bytes<{ vocabulary::DATAGRAM_BYTES_MAX }>,
+    },
+    /// A frame for the recorder.
+    Tap(TapFrame),
+    /// News for the call.
+    Event(Event),
+    /// A browser leg can be reached under this ufrag.
+    PeerOpened {
+        /// The leg.
+        leg: LegId,
+        /// Our half of the user name.
+        ufrag: String,
+    },
+    /// A browser leg is gone.
+    PeerClosed {
+        /// The leg.
+        leg: LegId,
+    },
+    /// A trunk leg wants a port pair; answered by `TrunkBound`.
+    BindTrunk {
+        /// The leg.
+        leg: LegId,
+        /// The interface.
+        address: IpAddr,
+    },
+    /// A trunk leg's ports are no longer needed.
+    ReleaseTrunk {
+        /// The leg.
+        leg: LegId,
+    },
+    /// The session is over; nothing follows.
+    Ended,
+}
+
+/// What a session waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum SessionTimer {
+    /// A browser leg's transport.
+    Peer,
+    /// The pipeline.
+    Media,
+    /// The next statistics.
+    Stats,
+}

@@ -1,0 +1,154 @@
+//! Whole calls: SIPp and a headless agent on the two sides of a gateway that runs as a process of its own.
+
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tandem::clock::Clock;
+use tandem::demo::agent::{Agent, AgentEvent, AgentOptions, AgentRequest, HEARD_RATE, Heard, Mode};
+use tandem::demo::settings::Settings;
+use tandem::demo::sipp::Scenario;
+use tandem::demo::tone::ToneFigure;
+use tandem::demo::{Stage, http, proof, torture};
+use tandem::signaling::AgentState;
+use uuid::Uuid;
+
+/// How long one step of a call may take.
+const STEP: Duration = Duration::from_secs(15);
+
+/// A stage on a loopback address of its own, where SIPp takes the PBX's place.
+async fn set_stage(host: u8) -> (tempfile::TempDir, Stage) {
+    let directory = tempfile::tempdir().unwrap();
+    let program = PathBuf::from(env!("CARGO_BIN_EXE_tandem"));
+    let address = Ipv4Addr::new(127, 0, 0, host);
+    let settings = Settings { simulated_pbx: false, ..Settings::at(address, directory.path().to_owned(), program) };
+    let stage = Stage::set(settings, Clock::system()).await.unwrap();
+    (directory, stage)
+}
+
+fn alice(stage: &Stage) -> AgentOptions {
+    AgentOptions::of("alice", stage.settings.http, Mode::Tone { hz: 1_000.0 }, Clock::system())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn inbound_scenarios() {
+    let (_directory, stage) = set_stage(41).await;
+    let gateway = stage.settings.sip;
+    let run = async |name: &str, host: u8, extension: &str, arguments: &[&str]| {
+        let scenario = Scenario::inbound(name, host, gateway, extension).with(arguments);
+        scenario.run().await.unwrap_or_else(|error| panic!("{error:#}\n{}", stage.gateway.last_words()));
+    };
+    run("uac_options", 101, "", &[]).await;
+    run("uac_stray_bye", 102, "1002", &[]).await;
+    run("uac_unknown_extension", 103, "1999", &[]).await;
+    run("uac_refused_codec", 104, "1002", &[]).await;
+    run("uac_answered", 105, "1002", &[]).await;
+    run("uac_answered", 105, "1002", &["-t", "t1"]).await;
+    run("uac_dtmf", 106, "1002", &[]).await;
+    run("uac_cancel_races_200", 107, "1002", &[]).await;
+    run("uac_lost_ack", 108, "1002", &["-nr"]).await;
+    run("uac_lost_200", 109, "1002", &["-nr"]).await;
+    run("-uac", 110, "1002", &[]).await;
+
+    let ringing = Agent::log_in(AgentOptions { answer_after: None, ..alice(&stage) }).await.unwrap();
+    run("uac_cancel", 111, "1001", &[]).await;
+    run("uac_no_answer", 112, "1001", &[]).await;
+    drop(ringing);
+    let busy = Agent::log_in(AgentOptions { state: AgentState::Busy, ..alice(&stage) }).await.unwrap();
+    run("uac_busy", 113, "1001", &[]).await;
+    drop(busy);
+    stage.strike().await;
+}
+
+/// Alice dials; SIPp runs `name` as the trunk. Returns what alice heard.
+async fn outbound(stage: &Stage, alice: &mut Agent, name: &str, arguments: &[&str], hang_up: HangUp) -> Heard {
+    let scenario = Scenario::outbound(name, stage.settings.pbx).with(arguments);
+    let trunk = scenario.start().unwrap();
+    let call_id = Uuid::now_v7().to_string();
+    alice.request(AgentRequest::Dial { call_id: call_id.clone(), to: "600".into() }).await.unwrap();
+    let at = |event: &AgentEvent| match event {
+        AgentEvent::Ringing { call_id: of } if *of == call_id => (hang_up == HangUp::WhileItRings).then_some(()),
+        AgentEvent::Answered { call_id: of } if *of == call_id => (hang_up == HangUp::WhenAnswered).then_some(()),
+        _ => None,
+    };
+    if hang_up != HangUp::Never {
+        alice.wait_for("the moment to hang up", STEP, at).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(1_500)).await;
+        alice.request(AgentRequest::HangUp { call_id: call_id.clone() }).await.unwrap();
+    }
+    let ended = |event: &AgentEvent| match event {
+        AgentEvent::Ended { call_id: of, heard, .. } if *of == call_id => Some(heard.clone()),
+        _ => None,
+    };
+    let heard = alice.wait_for("the end of the call", STEP, ended).await.unwrap();
+    trunk.finish().await.unwrap_or_else(|error| panic!("{error:#}\n{}", stage.gateway.last_words()));
+    heard
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum HangUp {
+    Never,
+    WhileItRings,
+    WhenAnswered,
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn outbound_scenarios() {
+    let (_directory, stage) = set_stage(42).await;
+    let mut alice = Agent::log_in(alice(&stage)).await.unwrap();
+
+    let heard = outbound(&stage, &mut alice, "uas_answered", &["-rtp_echo"], HangUp::WhenAnswered).await;
+    let echo = ToneFigure::of(&heard.samples, HEARD_RATE, 1_000.0);
+    assert!(echo.seconds >= 0.5, "alice's own tone, reflected by the trunk: {echo}");
+
+    let heard = outbound(&stage, &mut alice, "uas_hangs_up", &[], HangUp::Never).await;
+    let tone = ToneFigure::of(&heard.samples, HEARD_RATE, 440.0);
+    assert!(tone.seconds >= 2.5, "the trunk's tone: {tone}");
+
+    outbound(&stage, &mut alice, "uas_busy", &[], HangUp::Never).await;
+    outbound(&stage, &mut alice, "uas_cancelled", &[], HangUp::WhileItRings).await;
+    outbound(&stage, &mut alice, "uas_repeats_200", &["-nr"], HangUp::WhenAnswered).await;
+    drop(alice);
+    stage.strike().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn torture_messages_get_the_answers_of_their_table() {
+    let (_directory, stage) = set_stage(43).await;
+    let messages = Path::new(env!("CARGO_MANIFEST_DIR")).join("sip-tests/torture");
+    let report = torture::run(stage.settings.sip, &messages).await.unwrap();
+    report.verdict().unwrap_or_else(|error| panic!("{error:#}\n{report}"));
+    assert!(!stage.gateway.has_ended());
+    stage.strike().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_hundred_calls_are_answered_echoed_and_recorded() {
+    let (_directory, stage) = set_stage(44).await;
+    let (gateway, database) = (stage.settings.http, stage.database.superuser_url());
+    let load = Scenario { calls: 200, ..Scenario::inbound("uac_tone_440", 121, stage.settings.sip, "1002") };
+    load.with(&["-r", "10", "-l", "120"]).run().await.unwrap();
+
+    let mut stored = Vec::new();
+    let mut pause = tokio::time::interval(Duration::from_millis(500));
+    for _ in 0..60 {
+        pause.tick().await;
+        stored = proof::stored_in_postgresql(&database).await.unwrap();
+        if stored.len() == 200 {
+            break;
+        }
+    }
+    assert_eq!(stored.len(), 200);
+    let carol = http::log_in(gateway, "carol", "carol-demo").await.unwrap();
+    for id in &stored {
+        let audio = proof::audio(gateway, &carol, id).await.unwrap();
+        let heard = ToneFigure::of(&audio.channel(1), audio.rate, 440.0);
+        let echo = ToneFigure::of(&audio.channel(0), audio.rate, 440.0);
+        assert!(heard.seconds >= 4.5, "{id}, channel 1: {heard}");
+        assert!(echo.seconds >= 4.5, "{id}, channel 0: {echo}");
+    }
+    let vault = stage.settings.vault();
+    let verified = stage.gateway.verb(&["recordings", "verify", vault.to_str().unwrap()]).unwrap();
+    assert!(verified.status.success(), "{}", String::from_utf8_lossy(&verified.stdout));
+    stage.strike().await;
+}
