@@ -57,6 +57,7 @@ mod tests {
     use crate::ids::{CallId, Extension, SignalingId};
     use crate::signaling::io::presence::Presence;
     use crate::signaling::io::socket::TokenVerifier;
+    use crate::signaling::session::Verified;
     use crate::signaling::{AgentState, CallRequest, CloseCode, Command, Config, Error, Event, EventKind, Notification};
     use axum::http::HeaderValue;
     use futures_util::{SinkExt, StreamExt};
@@ -83,15 +84,16 @@ mod tests {
 
     #[async_trait::async_trait]
     impl TokenVerifier for Names {
-        async fn verify(&self, token: &str) -> Option<Identity> {
+        async fn verify(&self, token: &str) -> Option<Verified> {
             let extension = token.strip_prefix("agent")?;
-            Some(Identity {
+            let identity = Identity {
                 user: token.to_owned(),
                 display_name: token.to_owned(),
                 extension: Some(Extension::new(extension)),
                 number: None,
                 roles: BTreeSet::from([Role::Agent]),
-            })
+            };
+            Some(Verified { identity, login: Some(format!("login of {token}")) })
         }
     }
 
@@ -370,7 +372,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_restart_and_a_revoked_user_close_their_sockets() {
+    async fn a_restart_a_logout_and_a_revoked_user_close_their_sockets() {
         let mut house = House::usual().await;
         let (mut alice, _) = Client::open(&house, "agent1001", None).await;
         let (mut bob, _) = Client::open(&house, "agent1002", None).await;
@@ -378,10 +380,34 @@ mod tests {
         assert_eq!(alice.next().await["method"], "server.draining");
         house.presence.close_user("agent1001", CloseCode::Forbidden);
         assert_eq!(alice.close_code().await, 4403);
+        let (mut carla, _) = Client::open(&house, "agent1003", None).await;
+        house.presence.close_login("login of agent1003", CloseCode::Authentication);
+        assert_eq!(carla.close_code().await, 4401);
         house.presence.close_all(CloseCode::Restart);
         assert_eq!(bob.next().await["method"], "server.draining");
         assert_eq!(bob.close_code().await, 1012);
         house.event().await;
+    }
+
+    #[tokio::test]
+    async fn a_client_that_does_not_read_loses_its_socket_and_not_its_session() {
+        let mut house = House::usual().await;
+        let (alice, _) = Client::open(&house, "agent1001", None).await;
+        let session = house.event().await.session;
+        let sdp = "x".repeat(32_000);
+        let mut sent = 0;
+        let mut lost = house.events.try_recv();
+        while lost.is_err() && sent < 20_000 {
+            // A full mailbox is the sender's to see; the session's task makes room for the next.
+            house.presence.send(session, Command::Notify(Notification::Offer { call: call(sent), sdp: sdp.clone() }));
+            sent += 1;
+            tokio::task::yield_now().await;
+            lost = house.events.try_recv();
+        }
+        let lost = lost.expect("hundreds of megabytes are queued for a client that does not read");
+        assert!(matches!(lost.kind, EventKind::Lost), "{lost:?}");
+        assert!(house.presence.identity(session).is_some(), "it may come back");
+        drop(alice);
     }
 
     #[tokio::test]

@@ -32,7 +32,7 @@ export class MockGateway {
       }),
     );
     await page.route('**/api/v1/session', (route) =>
-      route.fulfill(gateway.loggedIn ? answer(200, { token: 'fresh' }) : answer(401, {})),
+      route.fulfill(gateway.loggedIn ? answer(200, { signaling_token: 'fresh' }) : answer(401, {})),
     );
     await page.route('**/api/v1/logout', (route) => {
       gateway.loggedIn = false;
@@ -40,11 +40,12 @@ export class MockGateway {
     });
     await page.route('**/api/v1/login', (route) => {
       const { password } = route.request().postDataJSON();
-      if (password === 'busy') return route.fulfill(answer(429, {}, { 'retry-after': '840' }));
-      if (password === 'down') return route.fulfill(answer(503, {}));
-      if (password !== 'alice-demo') return route.fulfill(answer(401, {}));
+      if (password === 'busy') return route.fulfill(answer(429, { code: 'login.too_many' }, { 'retry-after': '840' }));
+      if (password === 'down') return route.fulfill(answer(503, { code: 'directory.unavailable' }));
+      if (password === 'gone') return route.fulfill(answer(403, { code: 'login.disabled' }));
+      if (password !== 'alice-demo') return route.fulfill(answer(401, { code: 'login.refused' }));
       gateway.loggedIn = true;
-      return route.fulfill(answer(200, { token: 'first' }));
+      return route.fulfill(answer(200, { signaling_token: 'first' }));
     });
     await page.routeWebSocket('**/api/v1/signal', (socket) => gateway.#take(socket));
     return gateway;

@@ -44,6 +44,7 @@ test('the login says what went wrong', async ({ page }) => {
   await shot(page, 'login');
   for (const [password, words] of [
     ['wrong', 'User name or password is wrong.'],
+    ['gone', 'This account is disabled.'],
     ['down', 'The directory cannot be reached'],
     ['busy', 'Too many tries. Please try again in 14 minutes.'],
   ] as const) {
@@ -69,6 +70,7 @@ test('a call is taken, heard both ways, and ended', async ({ page }) => {
   await peer.answer(String(transport.sdp));
   await page.bringToFront();
   const dialog = page.getByRole('alertdialog', { name: 'Incoming call' });
+  await expect(dialog).toBeFocused();
   await expect(dialog).toContainText('Berta Bauer');
   await expect(dialog).toContainText('+4930123456');
   await expect.poll(() => peer.connected()).toBe(true);
@@ -143,9 +145,9 @@ test('a lost connection shows, and the session goes on', async ({ page }) => {
   await expect(page.getByText('Connection lost. Reconnecting…')).toBeVisible();
   await expect(page.getByRole('button', { name: 'Call', exact: true })).toBeDisabled();
   await shot(page, 'reconnecting');
+  await expect(page.getByRole('button', { name: 'Try now' })).toBeVisible();
   gateway.down = false;
-  await page.getByRole('button', { name: 'Try now' }).click();
-  await expect(page.getByText('Connection lost. Reconnecting…')).toBeHidden();
+  await expect(page.getByText('Connection lost. Reconnecting…')).toBeHidden({ timeout: 15_000 });
   const opens = gateway.requests.filter((request) => request.method === 'session.open');
   expect(opens.at(-1)?.params.resume).toMatchObject({ session_id: '01900000-0000-7000-8000-000000000009' });
 });

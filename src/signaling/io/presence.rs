@@ -12,6 +12,7 @@ use crate::clock::Clock;
 use crate::ids::{CallId, Extension, SignalingId};
 use crate::limits::SIGNALING_QUEUE;
 use crate::signaling::io::socket::Joining;
+use crate::signaling::session::Opened;
 use crate::signaling::{AgentState, CloseCode, Command, Config, Event, Notification};
 
 /// What reaches a session's task.
@@ -29,6 +30,7 @@ pub(super) enum Control {
 #[derive(Debug)]
 struct Entry {
     identity: Identity,
+    login: Option<String>,
     state: AgentState,
     connected: bool,
     calls: BTreeSet<CallId>,
@@ -170,24 +172,32 @@ impl Presence {
         }
     }
 
-    /// Closes every session of a user: logged out, disabled, or no longer with any right.
+    /// Closes every session of a user: disabled, or no longer with any right.
     pub fn close_user(&self, user: &str, code: CloseCode) {
-        let sessions = self.user(user).map(|snapshot| snapshot.sessions).unwrap_or_default();
-        for session in sessions {
-            self.send(session, Command::Close { code });
-        }
+        self.close_where(|entry| entry.identity.user == user, code);
+    }
+
+    /// Closes the sessions of one login, by its name in [`Verified::login`](crate::signaling::session::Verified): logged out.
+    pub fn close_login(&self, login: &str, code: CloseCode) {
+        self.close_where(|entry| entry.login.as_deref() == Some(login), code);
     }
 
     /// Closes every session, as at a restart.
     pub fn close_all(&self, code: CloseCode) {
-        let sessions: Vec<SignalingId> = self.with(|table| table.sessions.keys().copied().collect());
-        for session in sessions {
+        self.close_where(|_| true, code);
+    }
+
+    fn close_where(&self, which: impl Fn(&Entry) -> bool, code: CloseCode) {
+        let chosen: Vec<SignalingId> =
+            self.with(|table| table.sessions.iter().filter(|(_, entry)| which(entry)).map(|(id, _)| *id).collect());
+        for session in chosen {
             self.send(session, Command::Close { code });
         }
     }
 
     /// Enters a new session; older ones of the same user are told that they are replaced. `None` where the table is full.
-    pub(super) fn attach(&self, identity: &Identity) -> Option<(SignalingId, mpsc::Receiver<Control>)> {
+    pub(super) fn attach(&self, opened: &Opened) -> Option<(SignalingId, mpsc::Receiver<Control>)> {
+        let identity = &opened.identity;
         let unix_ms = self.clock.wall(self.clock.now()).unix_ms();
         let (mailbox, control) = mpsc::channel(SIGNALING_QUEUE);
         self.with(|table| {
@@ -201,7 +211,14 @@ impl Presence {
                 let _told_or_full = replaced.mailbox.try_send(Control::Replaced);
             }
             let id = SignalingId::generate(unix_ms, &mut *table.rng);
-            let entry = Entry { identity: identity.clone(), state: AgentState::Offline, connected: true, calls: BTreeSet::new(), mailbox };
+            let entry = Entry {
+                identity: identity.clone(),
+                login: opened.login.clone(),
+                state: AgentState::Offline,
+                connected: true,
+                calls: BTreeSet::new(),
+                mailbox,
+            };
             table.sessions.insert(id, entry);
             Some((id, control))
         })

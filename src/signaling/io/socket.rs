@@ -10,12 +10,11 @@ use futures_util::{Sink, SinkExt, StreamExt};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::timeout;
 
-use crate::auth::Identity;
 use crate::ids::SignalingId;
 use crate::limits::{SIGNALING_OPENING_MAX, SIGNALING_QUEUE, SIGNALING_WRITE_TIMEOUT};
 use crate::signaling::io::presence::{Control, Presence};
 use crate::signaling::message::failure;
-use crate::signaling::session::{Input, Opened, Opening, OpeningInput, OpeningOutput, Output, Session};
+use crate::signaling::session::{Input, Opened, Opening, OpeningInput, OpeningOutput, Output, Session, Verified};
 use crate::signaling::{CloseCode, Error, Event, EventKind};
 
 /// The `WebSocket` subprotocol that a client must ask for.
@@ -30,8 +29,8 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 /// Says who a signalling token stands for.
 #[async_trait]
 pub trait TokenVerifier: Send + Sync {
-    /// The person, or `None` where the token is not, or no longer, good.
-    async fn verify(&self, token: &str) -> Option<Identity>;
+    /// The person and their login, or `None` where the token is not, or no longer, good.
+    async fn verify(&self, token: &str) -> Option<Verified>;
 }
 
 /// A socket whose `session.open` is good, on its way to its session.
@@ -128,7 +127,7 @@ impl SocketServer {
         };
         let Some(joining) = joining else { return };
         let Joining { opened, mut socket } = joining;
-        let Some((id, control)) = self.presence.attach(&opened.identity) else {
+        let Some((id, control)) = self.presence.attach(&opened) else {
             let full = Error::new("server.full", "as many sessions as this gateway takes", true);
             let _told_or_gone = timeout(SIGNALING_WRITE_TIMEOUT, socket.send(Message::text(failure(&opened.id, &full)))).await;
             return close(socket, CloseCode::TryAgainLater).await;

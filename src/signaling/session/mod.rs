@@ -7,7 +7,7 @@ mod requests;
 #[cfg(test)]
 mod tests;
 
-pub use opening::{Opened, Opening, OpeningInput, OpeningOutput, OpeningTimer};
+pub use opening::{Opened, Opening, OpeningInput, OpeningOutput, OpeningTimer, Verified};
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};

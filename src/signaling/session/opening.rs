@@ -16,8 +16,8 @@ pub enum OpeningInput {
     Text(String),
     /// A binary frame.
     Binary,
-    /// What became of the token: the person, or `None` where it is not good.
-    Verified(Option<Identity>),
+    /// What became of the token: whose it is, or `None` where it is not good.
+    Verified(Option<Verified>),
 }
 
 /// What to do.
@@ -33,6 +33,15 @@ pub enum OpeningOutput {
     Opened(Box<Opened>),
 }
 
+/// Whose a token is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Verified {
+    /// The person.
+    pub identity: Identity,
+    /// A name of the login that the token comes from, so that its end closes the session: see `Presence::close_login`.
+    pub login: Option<String>,
+}
+
 /// A `session.open` whose token is good.
 #[derive(Debug, Clone)]
 pub struct Opened {
@@ -40,6 +49,8 @@ pub struct Opened {
     pub id: RequestId,
     /// Who.
     pub identity: Identity,
+    /// The login that the token comes from.
+    pub login: Option<String>,
     /// Name and version of the client.
     pub client: String,
     /// The session to go on with.
@@ -80,10 +91,10 @@ impl Opening {
     pub fn handle(&mut self, input: OpeningInput, _now: Instant) {
         match (std::mem::replace(&mut self.phase, Phase::Done), input) {
             (Phase::Silent, OpeningInput::Text(text)) => self.on_first_message(&text),
-            (Phase::Verifying { id, client, resume }, OpeningInput::Verified(identity)) => match identity {
-                Some(identity) => {
+            (Phase::Verifying { id, client, resume }, OpeningInput::Verified(verified)) => match verified {
+                Some(Verified { identity, login }) => {
                     self.timers.clear();
-                    self.outputs.push_back(OpeningOutput::Opened(Box::new(Opened { id, identity, client, resume })));
+                    self.outputs.push_back(OpeningOutput::Opened(Box::new(Opened { id, identity, login, client, resume })));
                 }
                 None => self.refuse(&id, "the token is not valid; log in again"),
             },
@@ -145,8 +156,9 @@ mod tests {
 
     const OPEN: &str = r#"{"jsonrpc":"2.0","id":"o","method":"session.open","params":{"token":"good","client":"test/1"}}"#;
 
-    fn identity() -> Identity {
-        Identity { user: "alice".into(), display_name: "Alice".into(), extension: None, number: None, roles: BTreeSet::new() }
+    fn verified() -> Verified {
+        let identity = Identity { user: "alice".into(), display_name: "Alice".into(), extension: None, number: None, roles: BTreeSet::new() };
+        Verified { identity, login: None }
     }
 
     fn started() -> (Opening, Instant) {
@@ -166,7 +178,7 @@ mod tests {
         let (mut opening, now) = started();
         opening.handle(OpeningInput::Text(OPEN.into()), now);
         assert!(matches!(opening.poll_output(), Some(OpeningOutput::Verify(token)) if token == "good"));
-        opening.handle(OpeningInput::Verified(Some(identity())), now);
+        opening.handle(OpeningInput::Verified(Some(verified())), now);
         let Some(OpeningOutput::Opened(opened)) = opening.poll_output() else { panic!() };
         assert_eq!((opened.identity.user.as_str(), opened.client.as_str()), ("alice", "test/1"));
         assert!(opening.poll_timeout().is_none());
@@ -218,7 +230,7 @@ mod tests {
         opening.handle(OpeningInput::Text(OPEN.into()), now);
         opening.handle(OpeningInput::Text(OPEN.into()), now);
         assert_eq!(close_code(&mut opening), Some(CloseCode::BadMessage));
-        opening.handle(OpeningInput::Verified(Some(identity())), now);
+        opening.handle(OpeningInput::Verified(Some(verified())), now);
         assert!(opening.poll_output().is_none());
     }
 }

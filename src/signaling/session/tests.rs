@@ -29,7 +29,7 @@ fn identity(roles: &[Role], extension: Option<&str>) -> Identity {
 
 fn started_as(identity: Identity) -> Bench {
     let now = Clock::system().now();
-    let opened = Opened { id: RequestId::Number(0), identity, client: String::new(), resume: None };
+    let opened = Opened { id: RequestId::Number(0), identity, login: None, client: String::new(), resume: None };
     let id = SignalingId::from_uuid(Uuid::from_u128(9));
     Bench { session: Session::new(id, opened, &Config::default(), now), now }
 }

@@ -1,5 +1,5 @@
 /** What can go wrong at the login, as the page says it. */
-export type LoginFault = 'password' | 'directory' | 'tries' | 'network' | 'server';
+export type LoginFault = 'password' | 'disabled' | 'role' | 'directory' | 'tries' | 'network' | 'server';
 
 export class LoginError extends Error {
   constructor(
@@ -12,12 +12,13 @@ export class LoginError extends Error {
   }
 }
 
-const FAULTS: Record<number, LoginFault> = {
-  400: 'password',
-  401: 'password',
-  403: 'password',
-  429: 'tries',
-  503: 'directory',
+/** By the `code` of the gateway's problem (RFC 9457). */
+const FAULTS: Record<string, LoginFault> = {
+  'login.refused': 'password',
+  'login.disabled': 'disabled',
+  'login.no_role': 'role',
+  'login.too_many': 'tries',
+  'directory.unavailable': 'directory',
 };
 
 async function send(method: 'GET' | 'POST', path: string, body?: unknown): Promise<Response> {
@@ -38,7 +39,8 @@ export async function login(username: string, password: string): Promise<string>
   const response = await send('POST', '/api/v1/login', { username, password });
   if (!response.ok) {
     const retryAfter = Number(response.headers.get('retry-after'));
-    throw new LoginError(FAULTS[response.status] ?? 'server', retryAfter > 0 ? retryAfter : null);
+    const problem = (await response.json().catch(() => ({}))) as { code?: string };
+    throw new LoginError(FAULTS[problem.code ?? ''] ?? 'server', retryAfter > 0 ? retryAfter : null);
   }
   return tokenIn(await response.json());
 }
@@ -56,7 +58,7 @@ export async function logout(): Promise<void> {
 }
 
 function tokenIn(body: unknown): string {
-  const { token } = body as { token?: unknown };
-  if (typeof token !== 'string') throw new LoginError('server');
-  return token;
+  const { signaling_token } = body as { signaling_token?: unknown };
+  if (typeof signaling_token !== 'string') throw new LoginError('server');
+  return signaling_token;
 }

@@ -6,11 +6,18 @@ import { HandsetIcon } from './icons';
 import { accept, notice, now, reject, ringerAudible } from './store';
 import { words } from './strings';
 
+/** Keys that were meant for something else still come this long after the dialog. */
+const TYPING_MS = 600;
+
 export function Incoming({ call, busy }: { call: Call; busy: boolean }) {
   const dialog = useRef<HTMLDialogElement>(null);
   const accepting = useSignal(false);
   const since = useRef(Date.now());
-  useEffect(() => dialog.current?.showModal(), []);
+  useEffect(() => {
+    dialog.current?.showModal();
+    // Not on a button: who is typing when it rings must not take or refuse the call by it.
+    dialog.current?.focus();
+  }, []);
 
   const take = async () => {
     if (accepting.value) return;
@@ -27,12 +34,14 @@ export function Incoming({ call, busy }: { call: Call; busy: boolean }) {
       aria-labelledby="incoming-title"
       aria-describedby="incoming-who"
       class="incoming"
+      tabIndex={-1}
       // Escape would only hide it, and the call would ring on unseen.
       onCancel={(event) => event.preventDefault()}
       onClose={() => dialog.current?.showModal()}
       onKeyDown={(event) => {
         if (event.key === 'Escape') event.preventDefault();
-        if (event.ctrlKey || event.altKey || event.metaKey || event.repeat) return;
+        const tooSoon = Date.now() - since.current < TYPING_MS;
+        if (tooSoon || event.ctrlKey || event.altKey || event.metaKey || event.repeat) return;
         if (event.key === 'a' || event.key === 'A') void take();
         if (event.key === 'r' || event.key === 'R') void reject(call);
       }}

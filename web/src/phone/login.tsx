@@ -73,6 +73,10 @@ function faultText(error: unknown): string {
   switch (error.fault) {
     case 'password':
       return words.faultPassword;
+    case 'disabled':
+      return words.faultDisabled;
+    case 'role':
+      return words.faultRole;
     case 'directory':
       return words.faultDirectory;
     case 'tries':

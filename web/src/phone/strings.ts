@@ -6,6 +6,8 @@ const en = {
   loggingIn: 'Logging in…',
   logOut: 'Log out',
   faultPassword: 'User name or password is wrong.',
+  faultDisabled: 'This account is disabled. Please ask your administrator.',
+  faultRole: 'This account has no rights here. Please ask your administrator.',
   faultDirectory:
     'The directory cannot be reached, so nobody can log in right now. Calls that are running go on. Please try again shortly.',
   faultTries: 'Too many tries. Please wait a while, then try again.',
@@ -123,6 +125,8 @@ const de: typeof en = {
   loggingIn: 'Anmeldung läuft…',
   logOut: 'Abmelden',
   faultPassword: 'Benutzername oder Passwort ist falsch.',
+  faultDisabled: 'Dieses Konto ist gesperrt. Bitte wenden Sie sich an Ihre Administration.',
+  faultRole: 'Dieses Konto hat hier keine Rechte. Bitte wenden Sie sich an Ihre Administration.',
   faultDirectory:
     'Das Verzeichnis ist nicht erreichbar, darum kann sich gerade niemand anmelden. Laufende Gespräche gehen weiter. Bitte gleich noch einmal versuchen.',
   faultTries: 'Zu viele Versuche. Bitte eine Weile warten und dann erneut versuchen.',
