@@ -114,13 +114,14 @@ impl Stage {
         say("starting the gateway and the simulated PBX")?;
         let (ladder, log) = ladder::Ladder::new(clock);
         let gateway = GatewayProcess::start(settings.clone()).await?;
-        let pbx = match settings.simulated_pbx {
-            true => Some(Pbx::start(&settings.directory.join("pbx"), settings.pbx, Some(ladder.clone())).await?),
-            false => None,
+        let pbx = if settings.simulated_pbx {
+            Some(Pbx::start(&settings.directory.join("pbx"), settings.pbx, Some(ladder.clone())).await?)
+        } else {
+            None
         };
         let bob = Agent::log_in(AgentOptions::of("bob", settings.http, Mode::Echo, clock)).await?;
         say("bob (1002) is logged in; he answers after 1 s and echoes")?;
-        Ok(Self { bob, pbx, gateway, ldap, database, log, ladder, settings, clock })
+        Ok(Self { bob, pbx, gateway, ldap, database, log, settings, ladder, clock })
     }
 
     /// The simulated PBX.

@@ -1,4 +1,6 @@
 //! Integration tests against real servers, one binary: see the modules.
 
+#![cfg(test)]
+
 mod calls;
 mod servers;
