@@ -80,3 +80,10 @@ impl GatewayProcess {
         self.child.stop(Signal::TERM);
     }
 }
+
+impl Drop for GatewayProcess {
+    /// In good order even where nobody had the time to say so.
+    fn drop(&mut self) {
+        self.stop();
+    }
+}

@@ -69,34 +69,43 @@ pub struct Stage {
     clock: Clock,
 }
 
-/// Runs the demonstration until it is over, or until SIGINT or SIGTERM.
+/// Runs the demonstration until it is over, or until SIGINT or SIGTERM; ends everything it started either way.
 pub async fn run(options: Options) -> Result<()> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
-    tokio::select! {
-        result = play(options) => result,
-        _ = interrupt.recv() => Ok(()),
-        _ = terminate.recv() => Ok(()),
-    }
+    let mut stopped = std::pin::pin!(async {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+    });
+    let mut stage = tokio::select! {
+        stage = Box::pin(Stage::set(options.settings.clone(), Clock::system())) => stage?,
+        () = &mut stopped => return Ok(()),
+    };
+    let result = tokio::select! {
+        result = Box::pin(play(&mut stage, &options)) => result,
+        () = &mut stopped => Ok(()),
+    };
+    say("ending the demo")?;
+    stage.strike().await;
+    result
 }
 
-async fn play(options: Options) -> Result<()> {
-    let mut stage = Stage::set(options.settings, Clock::system()).await?;
+async fn play(stage: &mut Stage, options: &Options) -> Result<()> {
     if let Some(messages) = &options.torture {
         let report = torture::run(stage.settings.sip, messages).await?;
         say(&report.to_string())?;
-        stage.strike().await;
         return report.verdict();
     }
     if !options.no_call {
-        show::call(&mut stage).await?;
+        show::call(stage).await?;
     }
-    if !options.once {
-        say(&welcome(&stage.settings))?;
-        stage.watch().await?;
+    if options.once {
+        return Ok(());
     }
-    stage.strike().await;
-    Ok(())
+    say(&welcome(&stage.settings))?;
+    stage.watch().await
 }
 
 impl Stage {
@@ -114,13 +123,14 @@ impl Stage {
         say("starting the gateway and the simulated PBX")?;
         let (ladder, log) = ladder::Ladder::new(clock);
         let gateway = GatewayProcess::start(settings.clone()).await?;
-        let pbx = match settings.simulated_pbx {
-            true => Some(Pbx::start(&settings.directory.join("pbx"), settings.pbx, Some(ladder.clone())).await?),
-            false => None,
+        let pbx = if settings.simulated_pbx {
+            Some(Pbx::start(&settings.directory.join("pbx"), settings.pbx, Some(ladder.clone())).await?)
+        } else {
+            None
         };
         let bob = Agent::log_in(AgentOptions::of("bob", settings.http, Mode::Echo, clock)).await?;
         say("bob (1002) is logged in; he answers after 1 s and echoes")?;
-        Ok(Self { bob, pbx, gateway, ldap, database, log, ladder, settings, clock })
+        Ok(Self { bob, pbx, gateway, ldap, database, log, settings, ladder, clock })
     }
 
     /// The simulated PBX.

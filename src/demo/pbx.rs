@@ -253,6 +253,7 @@ fn module_directory() -> Result<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::demo::sipp::Scenario;
     use crate::demo::tone::ToneFigure;
 
     /// SIPp stands in for the gateway: it answers and reflects, so the PBX must hear its own tone.
@@ -260,33 +261,13 @@ mod tests {
     async fn the_pbx_rings_plays_its_tone_and_records_what_it_hears() {
         let directory = tempfile::tempdir().unwrap();
         let mut pbx = Pbx::start(directory.path(), "127.0.0.1:5971".parse().unwrap(), None).await.unwrap();
-        let scenario = Path::new(env!("CARGO_MANIFEST_DIR")).join("sip-tests/selftest/uas_reflects.xml");
-        let sipp = tokio::process::Command::new("sipp")
-            .args([
-                "-i",
-                "127.0.0.12",
-                "-p",
-                "5972",
-                "-mi",
-                "127.0.0.12",
-                "-mp",
-                "31000",
-                "-rtp_echo",
-                "-m",
-                "1",
-                "-nostdin",
-                "-sf",
-            ])
-            .arg(scenario)
-            .stdout(Stdio::null())
-            .kill_on_drop(true)
-            .spawn();
-        let mut sipp = sipp.unwrap();
+        let listens = "127.0.0.12:5972".parse().unwrap();
+        let sipp = Scenario::outbound("selftest/uas_reflects", listens).with(&["-rtp_echo"]).start().unwrap();
         pbx.ring("sip:1001@127.0.0.12:5972").await.unwrap();
         pbx.wait_for("CALL_ESTABLISHED", PATIENCE).await.unwrap();
         tokio::time::timeout(Duration::from_secs(3), std::future::pending::<()>()).await.unwrap_err();
         pbx.hang_up().await.unwrap();
-        assert!(tokio::time::timeout(PATIENCE, sipp.wait()).await.unwrap().unwrap().success());
+        sipp.finish().await.unwrap();
         let heard = pbx.heard().unwrap();
         assert_eq!(heard.len(), 1);
         let figure = ToneFigure::of(&heard[0].samples, heard[0].rate, TONE_HZ);
@@ -294,6 +275,33 @@ mod tests {
         assert_eq!(ToneFigure::of(&heard[0].samples, heard[0].rate, 440.0).begins_at, None);
         pbx.forget().unwrap();
         assert!(pbx.heard().unwrap().is_empty());
+        pbx.stop().await;
+    }
+    /// What the PBX sent in its last call, which the far side ended.
+    async fn sent(pbx: &mut Pbx) -> Wav {
+        pbx.wait_for("CALL_CLOSED", PATIENCE).await.unwrap();
+        // baresip closes the file after the event, but before it takes another command.
+        pbx.command("uafind", &format!("sip:pbx@{}", pbx.address)).await.unwrap();
+        let files = recordings(&pbx.directory).unwrap();
+        let sent = files.iter().find(|path| path.to_string_lossy().ends_with("-enc.wav")).unwrap();
+        Wav::parse(&fs::read(sent).unwrap()).unwrap()
+    }
+
+    #[tokio::test]
+    async fn extension_600_echoes_and_601_speaks() {
+        let directory = tempfile::tempdir().unwrap();
+        let address = "127.0.0.1:5973".parse().unwrap();
+        let mut pbx = Pbx::start(directory.path(), address, None).await.unwrap();
+        Scenario::inbound("uac_answered", 18, address, "600").run().await.unwrap();
+        let echo = sent(&mut pbx).await;
+        let figure = ToneFigure::of(&echo.samples, echo.rate, 440.0);
+        assert!(figure.seconds >= 1.0, "{figure}");
+
+        pbx.forget().unwrap();
+        Scenario::inbound("uac_answered", 19, address, "601").run().await.unwrap();
+        let speech = sent(&mut pbx).await;
+        assert!(speech.samples.iter().any(|sample| sample.abs() > 3_000));
+        assert!(ToneFigure::of(&speech.samples, speech.rate, 440.0).seconds < 0.5, "it is no echo");
         pbx.stop().await;
     }
 }

@@ -202,3 +202,6 @@ impl Drop for Agent {
         self.task.abort();
     }
 }
+
+#[cfg(test)]
+mod tests;
