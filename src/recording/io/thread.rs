@@ -345,3 +345,7 @@ impl RecorderThread {
         due.map_or(TICK, |due| due.min(TICK))
     }
 }
+
+#[cfg(test)]
+#[path = "thread_tests.rs"]
+mod tests;
