@@ -135,3 +135,6 @@ pub enum EventKind {
         samples: u64,
     },
 }
+
+#[cfg(test)]
+pub(crate) mod testing;

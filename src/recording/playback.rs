@@ -151,19 +151,15 @@ impl PlayableRecording {
         let range = range.start.min(self.samples())..range.end.min(self.samples());
         let frames = usize::try_from(range.end.saturating_sub(range.start)).unwrap_or(0);
         let mut interleaved = vec![0; frames * 2];
-        for segment in &self.segments {
-            for entry in &segment.index {
-                let chunk = entry.first_sample..entry.first_sample + u64::from(entry.n_samples);
-                if chunk.start >= range.end || chunk.end <= range.start {
-                    continue;
-                }
-                let samples = segment.open(entry)?;
-                let skip = usize::try_from(range.start.saturating_sub(chunk.start)).unwrap_or(0) * 2;
-                let place = usize::try_from(chunk.start.saturating_sub(range.start)).unwrap_or(0) * 2;
-                for (to, from) in interleaved.iter_mut().skip(place).zip(samples.iter().skip(skip)) {
-                    *to = *from;
-                }
+        let entries = self.segments.iter().flat_map(|segment| segment.index.iter().map(move |entry| (segment, entry)));
+        for (segment, entry) in entries {
+            if entry.first_sample >= range.end || entry.first_sample + u64::from(entry.n_samples) <= range.start {
+                continue;
             }
+            let samples = segment.open(entry)?;
+            let skip = usize::try_from(range.start.saturating_sub(entry.first_sample)).unwrap_or(0) * 2;
+            let place = usize::try_from(entry.first_sample.saturating_sub(range.start)).unwrap_or(0) * 2;
+            interleaved.iter_mut().skip(place).zip(samples.iter().skip(skip)).for_each(|(to, from)| *to = *from);
         }
         Ok(interleaved)
     }

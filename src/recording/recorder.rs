@@ -177,6 +177,17 @@ pub enum SpoolReport {
     },
 }
 
+impl SpoolReport {
+    /// The report after the sync behind it failed: what claimed durability has failed.
+    #[must_use]
+    pub fn or_failed(self, reason: &str) -> Self {
+        match self {
+            Self::Begun { recording } | Self::Ended { recording } => Self::Failed { recording, reason: reason.to_owned() },
+            Self::KeysDurable { .. } | Self::Written { .. } | Self::Failed { .. } => self,
+        }
+    }
+}
+
 /// What the recorder waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum RecorderTimer {

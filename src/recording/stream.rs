@@ -255,6 +255,7 @@ impl RecordingStream {
     }
 
     fn block(&mut self, block: &Block, now: Instant, desk: &mut Desk<'_>) -> Result<(), SealError> {
+        self.change_segment_if_due(block.first_sample, now, desk)?;
         if block.first_sample >= self.next_anchor {
             self.write_anchor(block.first_sample, now, desk)?;
         }
@@ -271,8 +272,7 @@ impl RecordingStream {
         if self.wave.peaks.len() >= WAVE_PEAKS {
             self.write_wave(now, desk)?;
         }
-        self.change_key_if_due(now, desk)?;
-        self.change_segment_if_due(block.first_sample + u64::from(samples), now, desk)
+        self.change_key_if_due(now, desk)
     }
 
     fn write_anchor(&mut self, sample: u64, now: Instant, desk: &mut Desk<'_>) -> Result<(), SealError> {

@@ -150,7 +150,9 @@ impl Timeline {
         let mut interleaved = vec![0; samples * 2];
         let mut received = false;
         for (index, channel) in self.channels.iter_mut().enumerate() {
-            received |= channel.take(self.done, samples, interleaved.iter_mut().skip(index).step_by(2), &mut self.events);
+            let (taken, is_received) = channel.take(self.done, samples, &mut self.events);
+            received |= is_received;
+            interleaved.iter_mut().skip(index).step_by(2).zip(taken).for_each(|(to, from)| *to = from);
         }
         let is_hold = !received && self.channels.iter().any(|channel| channel.held);
         self.blocks.push_back(Block { first_sample: self.done, interleaved, is_hold });
@@ -292,14 +294,15 @@ impl Channel {
         }
     }
 
-    /// Moves the next `samples` into their final places. Whether anything was received among them.
-    fn take<'a>(&mut self, done: u64, samples: usize, to: impl Iterator<Item = &'a mut i16>, events: &mut VecDeque<TimelineEvent>) -> bool {
+    /// Takes the next `samples`, and whether anything was received among them.
+    fn take(&mut self, done: u64, samples: usize, events: &mut VecDeque<TimelineEvent>) -> (Vec<i16>, bool) {
         let mut received = false;
+        let mut taken = Vec::with_capacity(samples);
         let count = samples.min(self.pending.len());
         let filled = self.pending.drain(..count).collect::<Vec<_>>();
-        let slots = filled.into_iter().chain(std::iter::repeat((0, Fill::Nothing)));
-        for ((to, (sample, fill)), position) in to.zip(slots).zip(done..) {
-            *to = sample;
+        let slots = filled.into_iter().chain(std::iter::repeat((0, Fill::Nothing))).take(samples);
+        for ((sample, fill), position) in slots.zip(done..) {
+            taken.push(sample);
             received |= fill != Fill::Nothing;
             if fill == Fill::Received {
                 events.extend(self.end_gap(position));
@@ -312,7 +315,7 @@ impl Channel {
                 self.gap = Some((position, why));
             }
         }
-        received
+        (taken, received)
     }
 
     /// The gap that ends at `position`, where there was one of some length.

@@ -17,7 +17,7 @@ use crate::recording::io::catalog::{Catalog, CatalogError};
 use crate::recording::io::journal::JournalRecord;
 use crate::recording::io::object_store::{VaultStore, VaultStoreError, file_name, object_of};
 use crate::recording::io::spool::SpoolSender;
-use crate::recording::model::{RecordingState, SegmentSealed, SegmentStored};
+use crate::recording::model::{RecordingEnded, RecordingState, SegmentSealed, SegmentStored};
 
 /// Records on their way from the spool thread to the collector.
 pub const JOURNAL_QUEUE: usize = 4_096;
@@ -114,9 +114,8 @@ impl Indexer {
             match record {
                 JournalRecord::Sealed { sealed } => retry(gate, recording, || self.upload(sealed)).await,
                 JournalRecord::Ended { ended } => {
-                    let mut ended = (**ended).clone();
-                    ended.state = RecordingState::Stored;
-                    retry(gate, recording, || async { Ok(self.catalog.record_ended(&ended).await?) }).await;
+                    let stored = JournalRecord::Ended { ended: Box::new(RecordingEnded { state: RecordingState::Stored, ..(**ended).clone() }) };
+                    retry(gate, recording, || self.index(&stored)).await;
                     is_over = true;
                 }
                 JournalRecord::Failed { .. } => is_over = true,

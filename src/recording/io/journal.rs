@@ -106,7 +106,7 @@ impl Journal {
     }
 
     /// Adds records; they are durable only after `sync`.
-    pub fn append<'a>(&mut self, records: impl IntoIterator<Item = &'a JournalRecord>) -> io::Result<()> {
+    pub fn append(&mut self, records: &[JournalRecord]) -> io::Result<()> {
         let mut bytes = Vec::new();
         for record in records {
             frame(record, &mut bytes)?;
@@ -207,7 +207,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (mut journal, left) = Journal::open(dir.path()).unwrap();
         assert!(left.is_empty());
-        journal.append([&answered(1), &answered(2)]).unwrap();
+        journal.append(&[answered(1), answered(2)]).unwrap();
         journal.sync().unwrap();
         let path = dir.path().join("journal");
         let whole = fs::read(&path).unwrap();
@@ -215,7 +215,7 @@ mod tests {
             fs::write(&path, &whole[..whole.len() - cut]).unwrap();
             let (mut journal, left) = Journal::open(dir.path()).unwrap();
             assert_eq!(left, [answered(1)]);
-            journal.append([&answered(3)]).unwrap();
+            journal.append(&[answered(3)]).unwrap();
             assert_eq!(Journal::open(dir.path()).unwrap().1, [answered(1), answered(3)]);
         }
     }
@@ -224,9 +224,9 @@ mod tests {
     fn what_is_done_leaves_the_journal() {
         let dir = tempfile::tempdir().unwrap();
         let (mut journal, _left) = Journal::open(dir.path()).unwrap();
-        journal.append([&answered(1), &answered(2), &JournalRecord::Done { recording: id(1) }]).unwrap();
+        journal.append(&[answered(1), answered(2), JournalRecord::Done { recording: id(1) }]).unwrap();
         assert_eq!(journal.compact().unwrap(), [answered(2)]);
-        journal.append([&answered(3)]).unwrap();
+        journal.append(&[answered(3)]).unwrap();
         assert_eq!(Journal::open(dir.path()).unwrap().1, [answered(2), answered(3)]);
     }
 }

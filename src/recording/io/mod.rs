@@ -10,3 +10,6 @@ pub mod recover;
 pub mod spool;
 pub mod thread;
 pub mod zip;
+
+#[cfg(test)]
+pub(crate) mod catalog_double;

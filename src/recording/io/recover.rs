@@ -223,3 +223,7 @@ fn facts(walk: &Walk, seal: &SealBody, opened: &SegmentOpened, bytes: &[u8]) -> 
         sealed_by: seal.sealed_by,
     }
 }
+
+#[cfg(test)]
+#[path = "recover_tests.rs"]
+mod tests;

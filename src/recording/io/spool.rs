@@ -16,6 +16,7 @@ use crate::ids::RecordingId;
 use crate::recording::Obligation;
 use crate::recording::io::journal::{Journal, JournalRecord};
 use crate::recording::io::object_store::file_name;
+use crate::recording::model::RecordingMeta;
 use crate::recording::recorder::{NewFile, SpoolOrder, SpoolReport};
 
 /// Orders on their way to the spool thread: 10 s of 200 calls.
@@ -217,11 +218,8 @@ impl Spool {
         let mut records = Vec::new();
         for order in orders {
             match order {
+                SpoolOrder::Begin { intent, .. } if !self.has_room(intent, after) => {}
                 SpoolOrder::Begin { intent, file } => {
-                    if let Err(error) = self.check_room(intent.obligation) {
-                        after.fail(intent.recording, &error);
-                        continue;
-                    }
                     records.push(JournalRecord::Intent { meta: intent.clone() });
                     records.extend(records_of(file));
                 }
@@ -331,11 +329,7 @@ impl Spool {
         if let Err(error) = done {
             tracing::error!(error = &error as &dyn std::error::Error, "the recording spool cannot be synced");
             let reason = format!("the spool cannot be synced: {error}");
-            for report in &mut reports {
-                if let SpoolReport::Begun { recording } | SpoolReport::Ended { recording } = report {
-                    *report = SpoolReport::Failed { recording: *recording, reason: reason.clone() };
-                }
-            }
+            reports = reports.into_iter().map(|report| report.or_failed(&reason)).collect();
         }
         reports.extend(written.into_iter().map(|(recording, chunks)| SpoolReport::Written { recording, chunks }));
         let has_reports = !reports.is_empty();
@@ -364,15 +358,18 @@ impl Spool {
 
     fn remove_files(&self, released: &[RecordingId]) -> io::Result<()> {
         for recording in released {
-            for segment_no in 0.. {
-                match fs::remove_file(self.directory.join(file_name(*recording, segment_no))) {
-                    Ok(()) => {}
-                    Err(error) if error.kind() == io::ErrorKind::NotFound => break,
-                    Err(error) => return Err(error),
-                }
+            let mut files = (0..).map(|segment_no| self.directory.join(file_name(*recording, segment_no)));
+            let ended = files.find_map(|file| fs::remove_file(file).err());
+            if let Some(error) = ended.filter(|error| error.kind() != io::ErrorKind::NotFound) {
+                return Err(error);
             }
         }
         Ok(())
+    }
+
+    fn has_room(&self, intent: &RecordingMeta, after: &mut Aftermath) -> bool {
+        let room = self.check_room(intent.obligation);
+        room.map_err(|error| after.fail(intent.recording, &error)).is_ok()
     }
 
     fn check_room(&self, obligation: Obligation) -> io::Result<()> {

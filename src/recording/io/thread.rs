@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, channel, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, TrySendError, channel, sync_channel};
 use std::sync::Arc;
 use std::thread::{self, Thread};
 use std::time::Duration;
@@ -249,7 +249,9 @@ impl RecorderThread {
     fn run(mut self) {
         loop {
             let is_stopping = self.stop.load(Ordering::Acquire);
-            self.turn();
+            // Without a handle nobody can end a recording any more: the same as a shutdown.
+            let is_orphan = !self.turn();
+            let is_stopping = is_stopping || is_orphan;
             if is_stopping && self.stop_all() {
                 break;
             }
@@ -264,14 +266,17 @@ impl RecorderThread {
     }
 
     /// Commands, then frames, then what ends a recording: so that nothing in the rings is lost to a BYE.
-    fn turn(&mut self) {
+    /// Whether a handle is left.
+    fn turn(&mut self) -> bool {
         let mut endings = Vec::new();
-        for command in self.commands.try_iter() {
-            match command {
-                Command::Start(_) | Command::Answered { .. } => self.recorder.handle(Input::Command(command), self.clock.now()),
-                Command::Stop { .. } | Command::Abandon { .. } => endings.push(command),
+        let has_handles = loop {
+            match self.commands.try_recv() {
+                Ok(command @ (Command::Start(_) | Command::Answered { .. })) => self.recorder.handle(Input::Command(command), self.clock.now()),
+                Ok(command @ (Command::Stop { .. } | Command::Abandon { .. })) => endings.push(command),
+                Err(TryRecvError::Empty) => break true,
+                Err(TryRecvError::Disconnected) => break false,
             }
-        }
+        };
         for source in &mut self.sources {
             while let Some(frame) = source.pop() {
                 let now = frame.arrival;
@@ -289,6 +294,7 @@ impl RecorderThread {
             self.recorder.handle_timeout(now);
         }
         self.flush();
+        has_handles
     }
 
     fn flush(&mut self) {
@@ -345,3 +351,7 @@ impl RecorderThread {
         due.map_or(TICK, |due| due.min(TICK))
     }
 }
+
+#[cfg(test)]
+#[path = "thread_tests.rs"]
+mod tests;
