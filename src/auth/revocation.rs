@@ -64,7 +64,7 @@ mod tests {
             display_name: String::new(),
             extension: None,
             number: None,
-            roles: std::collections::BTreeSet::new(),
+            roles: BTreeSet::new(),
         };
         Claims::of_login(LoginId::generate(&mut StdRng::seed_from_u64(seed)), identity, at, Duration::from_hours(1))
     }
