@@ -411,6 +411,17 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn requests_sent_right_behind_the_open_are_answered_too() {
+        let house = House::usual().await;
+        let mut client = Client::connect(&house).await;
+        client.ask(1, "session.open", json!({"token": "agent1001"})).await;
+        client.ask(2, "agent.set_state", json!({"state": "available"})).await;
+        assert_eq!(client.next().await["id"], 1);
+        assert_eq!(client.next().await["method"], "agent.state");
+        assert_eq!(client.next().await["id"], 2);
+    }
+
+    #[tokio::test]
     async fn a_full_gateway_says_later() {
         let config = Config { allow_no_origin: true, sessions_max: 1, ..Config::default() };
         let house = House::start(config).await;
