@@ -19,7 +19,7 @@ pub struct LockoutConfig {
 
 impl Default for LockoutConfig {
     fn default() -> Self {
-        Self { failures_max: 8, reserved: 3, window: Duration::from_secs(30 * 60) }
+        Self { failures_max: 8, reserved: 3, window: Duration::from_mins(30) }
     }
 }
 
@@ -123,7 +123,7 @@ mod tests {
     }
 
     fn lockout() -> (Lockout, Instant) {
-        let config = LockoutConfig { failures_max: 5, reserved: 2, window: Duration::from_secs(60) };
+        let config = LockoutConfig { failures_max: 5, reserved: 2, window: Duration::from_mins(1) };
         (Lockout::new(config), Clock::system().now())
     }
 
@@ -134,7 +134,7 @@ mod tests {
         for _ in 0..3 {
             assert_eq!(lockout.admit(&alice, false, now), Admission::Granted);
         }
-        assert_eq!(lockout.admit(&alice, false, now), Admission::Refused { retry_after: Duration::from_secs(60) });
+        assert_eq!(lockout.admit(&alice, false, now), Admission::Refused { retry_after: Duration::from_mins(1) });
         assert_eq!(lockout.admit(&alice, true, now), Admission::Granted);
         assert_eq!(lockout.admit(&alice, true, now), Admission::Granted);
         assert!(matches!(lockout.admit(&alice, true, now), Admission::Refused { .. }));
@@ -178,8 +178,8 @@ mod tests {
     fn old_attempts_are_forgotten() {
         let (mut lockout, now) = lockout();
         lockout.admit(&user("alice"), false, now);
-        assert_eq!(lockout.poll_timeout(), Some(now + Duration::from_secs(60)));
-        lockout.handle_timeout(now + Duration::from_secs(60));
+        assert_eq!(lockout.poll_timeout(), Some(now + Duration::from_mins(1)));
+        lockout.handle_timeout(now + Duration::from_mins(1));
         assert_eq!(lockout.poll_timeout(), None);
     }
 

@@ -59,7 +59,7 @@ mod tests {
     fn login(seed: u64, at: WallTime) -> Claims {
         let identity =
             Identity { user: "alice".to_owned(), display_name: String::new(), extension: None, number: None, roles: std::collections::BTreeSet::new() };
-        Claims::of_login(LoginId::generate(&mut StdRng::seed_from_u64(seed)), identity, at, Duration::from_secs(3_600))
+        Claims::of_login(LoginId::generate(&mut StdRng::seed_from_u64(seed)), identity, at, Duration::from_hours(1))
     }
 
     #[test]
@@ -74,7 +74,7 @@ mod tests {
     fn expired_logins_leave_the_table() {
         let mut revocations = Revocations::default();
         revocations.revoke(&login(1, NOW), NOW);
-        let later = NOW.after(Duration::from_secs(3_600));
+        let later = NOW.after(Duration::from_hours(1));
         revocations.revoke(&login(2, later), later);
         assert_eq!(revocations.ended.len(), 1);
     }
@@ -90,6 +90,6 @@ mod tests {
         for seed in 0..count {
             assert!(revocations.is_revoked(&login(seed, NOW.after(Duration::from_secs(seed / 1_000)))));
         }
-        assert!(!revocations.is_revoked(&login(count, NOW.after(Duration::from_secs(60)))));
+        assert!(!revocations.is_revoked(&login(count, NOW.after(Duration::from_mins(1)))));
     }
 }

@@ -158,7 +158,7 @@ mod tests {
     fn claims() -> Claims {
         let identity =
             Identity { user: "alice".to_owned(), display_name: "Alice".to_owned(), extension: None, number: None, roles: BTreeSet::from([Role::Agent]) };
-        Claims::of_login(LoginId::generate(&mut StdRng::seed_from_u64(1)), identity, NOW, Duration::from_secs(60))
+        Claims::of_login(LoginId::generate(&mut StdRng::seed_from_u64(1)), identity, NOW, Duration::from_mins(1))
     }
 
     #[test]
@@ -167,7 +167,7 @@ mod tests {
         let token = keys.issue(Purpose::Session, &claims());
         assert_eq!(keys.verify(Purpose::Session, &token, NOW), Ok(claims()));
         assert_eq!(keys.verify(Purpose::Session, &token, NOW.after(Duration::from_secs(59))), Ok(claims()));
-        assert_eq!(keys.verify(Purpose::Session, &token, NOW.after(Duration::from_secs(60))), Err(TokenError::Expired));
+        assert_eq!(keys.verify(Purpose::Session, &token, NOW.after(Duration::from_mins(1))), Err(TokenError::Expired));
     }
 
     #[test]

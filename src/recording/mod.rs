@@ -2,9 +2,21 @@
 //!
 //! The rest of the house sees [`Command`] and [`Event`]; this room reports, `call` decides a call's fate.
 
+pub mod chain;
+pub mod container;
+pub mod fields;
 pub mod io;
 pub mod model;
+pub mod playback;
+pub mod policy;
+pub mod recorder;
+pub mod seal;
+pub mod seal_body;
+pub mod segment;
 pub mod serial;
+pub mod stream;
+pub mod timeline;
+pub mod verify;
 
 use std::time::Instant;
 

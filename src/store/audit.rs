@@ -42,17 +42,24 @@ impl PostgresAudit {
             let head = within(head.fetch_optional(self.pool.connections())).await?;
             let (head_seq, head_hash) = head.map_or((0, Vec::new()), |head| (head.seq, head.hash));
             let mut walk = ChainWalk::new(chain);
-            loop {
-                let page = self.page(chain, walk.seq(), head_seq).await?;
-                if page.is_empty() {
-                    break;
-                }
-                page.iter().for_each(|line| walk.handle(line));
-                report.lines += page.len() as u64;
-            }
+            report.lines += self.walk(&mut walk, chain, head_seq).await?;
             report.faults.extend(walk.finish(head_seq, &head_hash));
         }
         Ok(report)
+    }
+
+    /// Reads a chain up to `until`, page by page, and gives the number of its lines.
+    async fn walk(&self, walk: &mut ChainWalk, chain: i16, until: i64) -> Result<u64, StoreError> {
+        let mut lines = 0;
+        let mut page = self.page(chain, 0, until).await?;
+        while !page.is_empty() {
+            lines += page.len() as u64;
+            for line in &page {
+                walk.handle(line);
+            }
+            page = self.page(chain, walk.seq(), until).await?;
+        }
+        Ok(lines)
     }
 
     async fn page(&self, chain: i16, after: i64, until: i64) -> Result<Vec<AuditLine>, StoreError> {

@@ -85,8 +85,8 @@ impl CallRecords {
             clean(&row.called_number),
             row.agent.as_ref().map(Extension::as_str),
             row.agent_user.as_deref().map(clean),
-            row.answered.map(|time| time.to_utc()),
-            row.ended.map(|time| time.to_utc()),
+            row.answered.map(WallTime::to_utc),
+            row.ended.map(WallTime::to_utc),
             row.outcome,
             row.sip_status.map(|status| i16::try_from(status).unwrap_or(i16::MAX)),
             row.q850.map(i16::from)

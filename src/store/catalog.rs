@@ -2,6 +2,7 @@
 
 use async_trait::async_trait;
 
+use crate::clock::WallTime;
 use crate::ids::RecordingId;
 use crate::recording::io::catalog::Catalog;
 use crate::recording::io::catalog::CatalogError;
@@ -152,7 +153,7 @@ impl Catalog for PostgresCatalog {
              sealed_by = $8, state = CASE WHEN recording_state_rank(state) < recording_state_rank($9) THEN $9 ELSE state END \
              WHERE recording_id = $1",
             ended.recording.as_uuid(),
-            ended.answered.map(|time| time.to_utc()),
+            ended.answered.map(WallTime::to_utc),
             ended.ended.to_utc(),
             large(ended.samples),
             number(ended.sample_rate),
@@ -191,8 +192,8 @@ impl Catalog for PostgresCatalog {
              AND ($6::text IS NULL OR position($6 IN remote_number) > 0) AND ($7::text IS NULL OR state = $7) \
              AND ($8::timestamptz IS NULL OR (started_at, recording_id) < ($8, $9::uuid)) \
              ORDER BY started_at DESC, recording_id DESC LIMIT $10",
-            filter.from.map(|time| time.to_utc()),
-            filter.until.map(|time| time.to_utc()),
+            filter.from.map(WallTime::to_utc),
+            filter.until.map(WallTime::to_utc),
             filter.agent.as_ref().map(|agent| clean(agent.as_str())),
             least,
             beyond,

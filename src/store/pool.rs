@@ -46,14 +46,19 @@ impl StoreError {
 
 impl From<sqlx::Error> for StoreError {
     fn from(error: sqlx::Error) -> Self {
-        let unreachable = match &error {
-            sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed | sqlx::Error::WorkerCrashed => true,
-            // 57P..: shutting down or starting up; 08: connection; 53: out of resources; 57014: statement timeout.
-            sqlx::Error::Database(refusal) => {
-                let code = refusal.code().unwrap_or_default();
-                code.starts_with("57") || code.starts_with("08") || code.starts_with("53")
-            }
-            other => matches!(other, sqlx::Error::Protocol(_)),
+        // 57P..: shutting down or starting up; 57014: statement timeout; 08: connection; 53: out of resources.
+        let passing = |code: &str| ["57", "08", "53"].iter().any(|class| code.starts_with(class));
+        let unreachable = match error.as_database_error() {
+            Some(refusal) => refusal.code().is_some_and(|code| passing(&code)),
+            None => matches!(
+                error,
+                sqlx::Error::Io(_)
+                    | sqlx::Error::Tls(_)
+                    | sqlx::Error::Protocol(_)
+                    | sqlx::Error::PoolTimedOut
+                    | sqlx::Error::PoolClosed
+                    | sqlx::Error::WorkerCrashed
+            ),
         };
         if unreachable { Self::Unreachable(error) } else { Self::Refused(error) }
     }
@@ -71,12 +76,15 @@ impl Pool {
     /// A pool for `url` (`postgres://…`), of at most `connections_max`. Connects nowhere yet, so it cannot be refused.
     pub fn new(url: &str, connections_max: u32, node: NodeId) -> Result<Self, StoreError> {
         let timeout_ms = DATABASE_TIMEOUT.as_millis().to_string();
+        if !url.starts_with("postgres://") && !url.starts_with("postgresql://") {
+            return Err(StoreError::Address(sqlx::Error::Configuration("expected postgres://…".into())));
+        }
         let options = PgConnectOptions::from_str(url).map_err(StoreError::Address)?;
         let options = options.application_name("tandem").options([("statement_timeout", timeout_ms)]);
         let connections = PgPoolOptions::new()
             .max_connections(connections_max.max(1))
             .acquire_timeout(DATABASE_TIMEOUT)
-            .max_lifetime(Duration::from_secs(1_800))
+            .max_lifetime(Duration::from_mins(30))
             .connect_lazy_with(options);
         Ok(Self { connections, node, health: watch::Sender::new(Err("not asked yet".to_owned())) })
     }
@@ -102,7 +110,7 @@ impl Pool {
                 (Err(reason), false) => tracing::warn!(%reason, "the database does not answer; trying again"),
                 (Ok(()), true) => {}
             }
-            self.health.send_replace(seen);
+            drop(self.health.send_replace(seen));
             drop(tokio::time::timeout(DATABASE_PROBE_INTERVAL, shutdown.cancelled()).await);
         }
     }

@@ -12,6 +12,7 @@ use crate::recording::model::{
 use crate::recording::{CallDirection, Obligation};
 
 /// One row of `recording`.
+#[expect(clippy::struct_field_names, reason = "the columns' names")]
 pub(super) struct Recording {
     pub(super) recording_id: Uuid,
     pub(super) started_at: OffsetDateTime,
@@ -38,6 +39,7 @@ pub(super) struct Recording {
 }
 
 /// One row of `recording_segment`.
+#[expect(clippy::struct_field_names, reason = "the columns' names")]
 pub(super) struct Segment {
     pub(super) recording_id: Uuid,
     pub(super) segment_no: i32,
@@ -57,6 +59,7 @@ pub(super) struct Segment {
 }
 
 /// One row of `recording_key`.
+#[expect(clippy::struct_field_names, reason = "the columns' names")]
 pub(super) struct Key {
     pub(super) recording_id: Uuid,
     pub(super) segment_no: i32,

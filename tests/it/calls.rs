@@ -26,6 +26,21 @@ async fn set_stage(host: u8) -> (tempfile::TempDir, Stage) {
     (directory, stage)
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gateway_that_ends_at_once_is_told_with_its_last_words() {
+    let directory = tempfile::tempdir().unwrap();
+    let script = directory.path().join("gateway");
+    std::fs::write(&script, "#!/bin/sh\necho \"no such key: $*\"\nexit 78\n").unwrap();
+    std::fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let settings = Settings::at(Ipv4Addr::new(127, 0, 0, 45), directory.path().join("demo"), script);
+    let config = settings.config_file();
+    let error = Stage::set(settings, Clock::system()).await.unwrap_err();
+    let words = format!("{error:#}");
+    assert!(words.contains("the gateway ended at once") && words.contains("no such key: serve --config"), "{words}");
+    let text = std::fs::read_to_string(config).unwrap();
+    text.parse::<toml::Table>().unwrap_or_else(|error| panic!("{error}\n{text}"));
+}
+
 fn alice(stage: &Stage) -> AgentOptions {
     AgentOptions::of("alice", stage.settings.http, Mode::Tone { hz: 1_000.0 }, Clock::system())
 }

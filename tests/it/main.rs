@@ -2,5 +2,10 @@
 
 #![cfg(test)]
 
+mod api;
+mod auth;
 mod calls;
+mod http;
+mod playback;
 mod servers;
+mod store;

@@ -3,7 +3,7 @@
 use sqlx::Connection;
 use tandem::demo::servers::{LdapServer, PostgresServer};
 
-/// A directory that the servers' unprivileged users can reach.
+/// A directory for private servers; they reach it although only its owner may enter.
 pub(crate) fn directory() -> tempfile::TempDir {
     tempfile::tempdir().unwrap()
 }

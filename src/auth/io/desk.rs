@@ -36,9 +36,9 @@ pub struct DeskConfig {
 impl Default for DeskConfig {
     fn default() -> Self {
         Self {
-            session_lifetime: Duration::from_secs(12 * 3_600),
-            signaling_lifetime: Duration::from_secs(300),
-            known_browser_lifetime: Duration::from_secs(90 * 86_400),
+            session_lifetime: Duration::from_hours(12),
+            signaling_lifetime: Duration::from_mins(5),
+            known_browser_lifetime: Duration::from_hours(90 * 24),
             lockout: LockoutConfig::default(),
         }
     }

@@ -1,5 +1,6 @@
 //! The directory over LDAP v3: OpenLDAP's RFC 4519 schema, groups by their members.
 
+use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -301,12 +302,11 @@ async fn search<S: AsRef<str> + Send + Sync>(
 
 /// A value by its attribute, whose name is compared without case (RFC 4512 2.5).
 fn first_value(entry: &SearchEntry, attribute: &str) -> Option<String> {
-    let values = entry.attrs.get(attribute).or_else(|| {
-        let mut spellings: Vec<_> = entry.attrs.iter().collect();
-        spellings.sort();
+    let values = entry.attrs.get(attribute).cloned().or_else(|| {
+        let spellings: BTreeMap<_, _> = entry.attrs.clone().into_iter().collect();
         spellings.into_iter().find(|(name, _)| name.eq_ignore_ascii_case(attribute)).map(|(_, values)| values)
     });
-    values.and_then(|values| values.first()).filter(|value| !value.trim().is_empty()).cloned()
+    values?.into_iter().next().filter(|value| !value.trim().is_empty())
 }
 
 fn unavailable(error: &LdapError) -> DirectoryError {

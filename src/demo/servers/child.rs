@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -70,7 +70,7 @@ pub(super) fn write_private(path: &Path, text: &str, account: Option<&Account>) 
 /// A command that runs `program` as `account`, in `directory`, and dies with the thread that runs it.
 pub(in crate::demo) fn command(program: &Path, directory: &Path, account: Option<&Account>) -> Command {
     let mut command = Command::new("setpriv");
-    command.arg("--pdeathsig").arg("TERM");
+    command.arg("--pdeathsig").arg("INT");
     if let Some(account) = account {
         command.args(["--reuid", &account.name, "--regid", &account.gid.to_string(), "--clear-groups"]);
         if !reachable(directory, account) {
@@ -132,14 +132,7 @@ impl Kept {
                 Err(error) => return report.send(Err(error)).unwrap_or_default(),
             };
             report.send(Ok(child.id())).unwrap_or_default();
-            loop {
-                match orders.recv_timeout(POLL_INTERVAL) {
-                    Ok(signal) => break end(&mut child, signal),
-                    Err(RecvTimeoutError::Disconnected) => break end(&mut child, Signal::QUIT),
-                    Err(RecvTimeoutError::Timeout) if matches!(child.try_wait(), Ok(None)) => {}
-                    Err(RecvTimeoutError::Timeout) => break,
-                }
-            }
+            watch(&mut child, &orders);
             ended_by_child.store(true, Ordering::Release);
         };
         let thread = std::thread::Builder::new().name(name.to_owned()).spawn(keep).map_err(refused)?;
@@ -170,7 +163,22 @@ impl Kept {
 
 impl Drop for Kept {
     fn drop(&mut self) {
-        self.stop(Signal::QUIT);
+        self.stop(Signal::INT);
+    }
+}
+
+/// Until the child ends, by itself or by an order, or by the loss of its owner.
+fn watch(child: &mut Child, orders: &Receiver<Signal>) {
+    loop {
+        let order = orders.recv_timeout(POLL_INTERVAL);
+        match order {
+            Ok(signal) => return end(child, signal),
+            Err(RecvTimeoutError::Disconnected) => return end(child, Signal::INT),
+            Err(RecvTimeoutError::Timeout) => {}
+        }
+        if !matches!(child.try_wait(), Ok(None)) {
+            return;
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use rustix::process::Signal;
 
 use super::child::{Account, Kept, command, first_existing, make_directory, run, write_private};
-use super::{Authority, POLL_INTERVAL, START_TIMEOUT, ServerError, at, free_port};
+use super::{Authority, PORT_TRIES, POLL_INTERVAL, START_TIMEOUT, ServerError, at, free_port};
 
 /// One person of the demo. The password is the user name with `-demo`.
 #[derive(Debug, Clone, Copy)]
@@ -41,7 +41,7 @@ const SERVICE_PASSWORD: &str = "gateway-demo";
 /// The names in the server's certificate.
 const NAMES: &[&str] = &["localhost", "127.0.0.1"];
 
-/// A private slapd on two ports of 127.0.0.1: LDAP with StartTLS, and LDAPS. Its tree is made anew at each launch.
+/// A private slapd on two ports of 127.0.0.1: LDAP with `StartTLS`, and LDAPS. Its tree is made anew at each launch.
 #[derive(Debug)]
 pub struct LdapServer {
     directory: PathBuf,
@@ -63,8 +63,19 @@ impl LdapServer {
         server.write_certificates()?;
         server.write_configuration()?;
         server.load_tree()?;
-        server.start().await?;
+        server.start_on_free_ports().await?;
         Ok(server)
+    }
+
+    /// Somebody else may take a free port before we do: tries others.
+    async fn start_on_free_ports(&mut self) -> Result<(), ServerError> {
+        for _ in 0..PORT_TRIES {
+            if self.start().await.is_ok() {
+                return Ok(());
+            }
+            (self.port, self.tls_port) = (free_port()?, free_port()?);
+        }
+        self.start().await
     }
 
     /// Starts it again after [`Self::stop`], on the same ports; returns once it answers.
@@ -86,7 +97,7 @@ impl LdapServer {
         }
     }
 
-    /// `ldap://127.0.0.1:port`, for StartTLS.
+    /// `ldap://127.0.0.1:port`, for `StartTLS`.
     pub fn url(&self) -> String {
         format!("ldap://127.0.0.1:{}", self.port)
     }
@@ -160,7 +171,8 @@ impl LdapServer {
              maxsize 67108864\n\
              index objectClass,uid,member eq\n\
              access to attrs=userPassword by anonymous auth by * none\n\
-             access to * by dn.exact=\"{SERVICE}\" read by self read by * none\n"
+             access to dn.subtree=\"ou=groups,{BASE}\" by dn.exact=\"{SERVICE}\" read by dnattr=member read by users search by * none\n\
+             access to * by dn.exact=\"{SERVICE}\" read by self read by users search by * none\n"
         );
         write_private(&self.directory.join("slapd.conf"), &text, self.account.as_ref())
     }
@@ -179,18 +191,19 @@ impl LdapServer {
         run("slapadd", command).map(drop)
     }
 
-    async fn wait_until_it_answers(&self) -> Result<(), ServerError> {
-        let answer = async {
-            for port in [self.port, self.tls_port] {
-                while tokio::net::TcpStream::connect(("127.0.0.1", port)).await.is_err() {
-                    if self.child.as_ref().is_none_or(Kept::has_ended) {
-                        return false;
-                    }
-                    tokio::time::sleep(POLL_INTERVAL).await;
-                }
+    /// True once the port accepts; false where the child ended before.
+    async fn listens_on(&self, port: u16) -> bool {
+        while tokio::net::TcpStream::connect(("127.0.0.1", port)).await.is_err() {
+            if self.child.as_ref().is_none_or(Kept::has_ended) {
+                return false;
             }
-            true
-        };
+            tokio::time::sleep(POLL_INTERVAL).await;
+        }
+        true
+    }
+
+    async fn wait_until_it_answers(&self) -> Result<(), ServerError> {
+        let answer = async { self.listens_on(self.port).await && self.listens_on(self.tls_port).await };
         if tokio::time::timeout(START_TIMEOUT, answer).await.unwrap_or(false) {
             return Ok(());
         }
@@ -198,7 +211,7 @@ impl LdapServer {
     }
 }
 
-/// A copy of slapd: Debian's AppArmor profile binds the program's path to the system's own directories.
+/// A copy of slapd: Debian's `AppArmor` profile binds the program's path to the system's own directories.
 fn private_program(directory: &Path) -> Result<PathBuf, ServerError> {
     let installed = first_existing(["/usr/sbin/slapd", "/usr/libexec/slapd"].map(PathBuf::from))
         .ok_or(ServerError::NotInstalled { program: "slapd", package: "slapd" })?;

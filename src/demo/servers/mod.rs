@@ -24,6 +24,9 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 /// Time between two looks at a starting or ending server.
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
+/// How often another free port is tried at launch.
+const PORT_TRIES: u32 = 2;
+
 /// Why a private server is not there.
 #[derive(Debug, thiserror::Error)]
 pub enum ServerError {

@@ -7,7 +7,7 @@ use rustix::process::Signal;
 use sqlx::{Connection, PgConnection};
 
 use super::child::{Account, Kept, command, first_existing, make_directory, run, write_private};
-use super::{POLL_INTERVAL, START_TIMEOUT, ServerError, at, free_port};
+use super::{PORT_TRIES, POLL_INTERVAL, START_TIMEOUT, ServerError, at, free_port};
 
 /// A private PostgreSQL with a database `tandem`, listening on a port of 127.0.0.1.
 ///
@@ -33,9 +33,20 @@ impl PostgresServer {
         let password = password(&directory, account.as_ref())?;
         let mut server = Self { directory, programs, account, password, port: free_port()?, child: None };
         server.make_cluster()?;
-        server.start().await?;
+        server.start_on_a_free_port().await?;
         server.make_database().await?;
         Ok(server)
+    }
+
+    /// Somebody else may take a free port before we do: tries others.
+    async fn start_on_a_free_port(&mut self) -> Result<(), ServerError> {
+        for _ in 0..PORT_TRIES {
+            if self.start().await.is_ok() {
+                return Ok(());
+            }
+            self.port = free_port()?;
+        }
+        self.start().await
     }
 
     /// Starts it again after [`Self::stop`], on the same port; returns once it answers.
@@ -122,20 +133,22 @@ impl PostgresServer {
         std::fs::rename(&unfinished, &data).map_err(at(&data))
     }
 
-    async fn wait_until_it_answers(&self) -> Result<(), ServerError> {
+    /// True once a connection succeeds; false where the child ended before.
+    async fn answers(&self) -> bool {
         let url = self.url_of("postgres", "postgres");
-        let answer = async {
-            loop {
-                if let Ok(connection) = PgConnection::connect(&url).await {
-                    return connection.close().await.is_ok();
-                }
-                if self.child.as_ref().is_none_or(Kept::has_ended) {
-                    return false;
-                }
-                tokio::time::sleep(POLL_INTERVAL).await;
+        loop {
+            if let Ok(connection) = PgConnection::connect(&url).await {
+                return connection.close().await.is_ok();
             }
-        };
-        if tokio::time::timeout(START_TIMEOUT, answer).await.unwrap_or(false) {
+            if self.child.as_ref().is_none_or(Kept::has_ended) {
+                return false;
+            }
+            tokio::time::sleep(POLL_INTERVAL).await;
+        }
+    }
+
+    async fn wait_until_it_answers(&self) -> Result<(), ServerError> {
+        if tokio::time::timeout(START_TIMEOUT, self.answers()).await.unwrap_or(false) {
             return Ok(());
         }
         let address = format!("127.0.0.1:{}", self.port);
@@ -183,7 +196,8 @@ fn password(directory: &Path, account: Option<&Account>) -> Result<String, Serve
     }
     let mut bytes = [0_u8; 16];
     rand::rng().fill_bytes(&mut bytes);
-    let password: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    let digit = |value: u8| char::from_digit(u32::from(value), 16);
+    let password: String = bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]).filter_map(digit).collect();
     write_private(&path, &password, account)?;
     Ok(password)
 }

@@ -1,3 +1,12 @@
 //! The shells of recording: threads, files, the object store, the catalogue's trait.
 
 pub mod catalog;
+pub mod export;
+pub mod indexer;
+pub mod journal;
+pub mod keys;
+pub mod object_store;
+pub mod recover;
+pub mod spool;
+pub mod thread;
+pub mod zip;
