@@ -52,7 +52,11 @@ pub async fn log_in(gateway: SocketAddr, user: &str, password: &str) -> Result<L
         request(gateway, "POST", "/api/v1/login", &[("content-type", "application/json")], body.as_bytes()).await?;
     ensure!(response.status == 200, "{user} cannot log in: {} {}", response.status, response.text());
     let answer: Value = serde_json::from_slice(&response.body).context("the login's answer is not JSON")?;
-    let token = answer.get("token").and_then(Value::as_str).context("the login's answer has no token")?.to_owned();
+    let token = answer
+        .get("signaling_token")
+        .and_then(Value::as_str)
+        .context("the login's answer has no signaling_token")?
+        .to_owned();
     let cookies: Vec<&str> = response.all("set-cookie").filter_map(|cookie| cookie.split(';').next()).collect();
     Ok(Login { token, cookie: cookies.join("; ") })
 }

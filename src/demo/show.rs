@@ -46,15 +46,7 @@ async fn talk(stage: &mut Stage, alice: &mut Agent) -> Result<(String, Heard)> {
     let call_id = alice.wait_for("call.incoming", STEP, incoming).await?;
     tokio::time::sleep(TALK).await;
     stage.pbx()?.hang_up().await?;
-    let ended = |event: &AgentEvent| {
-        if let AgentEvent::Ended { call_id: ended, heard, .. } = event
-            && *ended == call_id
-        {
-            return Some(heard.clone());
-        }
-        None
-    };
-    let heard = alice.wait_for("call.ended", STEP, ended).await?;
+    let heard = alice.wait_for("call.ended", STEP, |event| event.heard_in(&call_id)).await?;
     Ok((call_id, heard))
 }
 

@@ -26,6 +26,21 @@ async fn set_stage(host: u8) -> (tempfile::TempDir, Stage) {
     (directory, stage)
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gateway_that_ends_at_once_is_told_with_its_last_words() {
+    let directory = tempfile::tempdir().unwrap();
+    let script = directory.path().join("gateway");
+    std::fs::write(&script, "#!/bin/sh\necho \"no such key: $*\"\nexit 78\n").unwrap();
+    std::fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let settings = Settings::at(Ipv4Addr::new(127, 0, 0, 45), directory.path().join("demo"), script);
+    let config = settings.config_file();
+    let error = Stage::set(settings, Clock::system()).await.unwrap_err();
+    let words = format!("{error:#}");
+    assert!(words.contains("the gateway ended at once") && words.contains("no such key: serve --config"), "{words}");
+    let text = std::fs::read_to_string(config).unwrap();
+    text.parse::<toml::Table>().unwrap_or_else(|error| panic!("{error}\n{text}"));
+}
+
 fn alice(stage: &Stage) -> AgentOptions {
     AgentOptions::of("alice", stage.settings.http, Mode::Tone { hz: 1_000.0 }, Clock::system())
 }
@@ -66,21 +81,16 @@ async fn outbound(stage: &Stage, alice: &mut Agent, name: &str, arguments: &[&st
     let trunk = scenario.start().unwrap();
     let call_id = Uuid::now_v7().to_string();
     alice.request(AgentRequest::Dial { call_id: call_id.clone(), to: "600".into() }).await.unwrap();
-    let at = |event: &AgentEvent| match event {
-        AgentEvent::Ringing { call_id: of } if *of == call_id => (hang_up == HangUp::WhileItRings).then_some(()),
-        AgentEvent::Answered { call_id: of } if *of == call_id => (hang_up == HangUp::WhenAnswered).then_some(()),
-        _ => None,
+    let moment = match hang_up {
+        HangUp::WhileItRings => AgentEvent::Ringing { call_id: call_id.clone() },
+        HangUp::WhenAnswered | HangUp::Never => AgentEvent::Answered { call_id: call_id.clone() },
     };
     if hang_up != HangUp::Never {
-        alice.wait_for("the moment to hang up", STEP, at).await.unwrap();
+        alice.wait_for("the moment to hang up", STEP, |event| (*event == moment).then_some(())).await.unwrap();
         tokio::time::sleep(Duration::from_millis(1_500)).await;
         alice.request(AgentRequest::HangUp { call_id: call_id.clone() }).await.unwrap();
     }
-    let ended = |event: &AgentEvent| match event {
-        AgentEvent::Ended { call_id: of, heard, .. } if *of == call_id => Some(heard.clone()),
-        _ => None,
-    };
-    let heard = alice.wait_for("the end of the call", STEP, ended).await.unwrap();
+    let heard = alice.wait_for("the end of the call", STEP, |event| event.heard_in(&call_id)).await.unwrap();
     trunk.finish().await.unwrap_or_else(|error| panic!("{error:#}\n{}", stage.gateway.last_words()));
     heard
 }

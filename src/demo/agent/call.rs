@@ -240,7 +240,7 @@ mod tests {
     #[tokio::test]
     async fn two_agents_hear_each_others_tones() {
         let pair = pair(Mode::Tone { hz: 1_000.0 }, Mode::Tone { hz: 440.0 }).await;
-        let (left, right) = talk(pair, (true, true), 3).await;
+        let (left, right) = Box::pin(talk(pair, (true, true), 3)).await;
         let at_left = ToneFigure::of(&left.samples, HEARD_RATE, 440.0);
         let at_right = ToneFigure::of(&right.samples, HEARD_RATE, 1_000.0);
         assert!(at_left.seconds >= 1.0, "{at_left:?}, {} packets", left.packets);
@@ -251,12 +251,12 @@ mod tests {
     #[tokio::test]
     async fn an_echo_comes_back_and_an_agent_that_has_not_accepted_is_silent() {
         let accepted = pair(Mode::Tone { hz: 440.0 }, Mode::Echo).await;
-        let (speaker, echo) = talk(accepted, (true, true), 3).await;
+        let (speaker, echo) = Box::pin(talk(accepted, (true, true), 3)).await;
         assert!(ToneFigure::of(&speaker.samples, HEARD_RATE, 440.0).seconds >= 1.0);
         assert!(echo.packets > 50);
 
         let ringing = pair(Mode::Tone { hz: 440.0 }, Mode::Echo).await;
-        let (speaker, echo) = talk(ringing, (true, false), 2).await;
+        let (speaker, echo) = Box::pin(talk(ringing, (true, false), 2)).await;
         assert!(echo.packets > 20, "the transport is up while it rings");
         assert_eq!(speaker.packets, 0);
     }

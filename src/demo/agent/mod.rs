@@ -93,6 +93,18 @@ pub enum AgentEvent {
     },
 }
 
+impl AgentEvent {
+    /// What was heard in this call, if the event is its end.
+    pub fn heard_in(&self, call: &str) -> Option<Heard> {
+        if let Self::Ended { call_id, heard, .. } = self
+            && call_id == call
+        {
+            return Some(heard.clone());
+        }
+        None
+    }
+}
+
 /// What an agent can be asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AgentRequest {

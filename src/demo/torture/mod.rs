@@ -149,8 +149,7 @@ mod tests {
     /// A far side that answers everything with 400 to the port in Via.
     async fn answer_400(socket: UdpSocket) {
         let mut buffer = vec![0; DATAGRAM_MAX];
-        loop {
-            let (_, from) = socket.recv_from(&mut buffer).await.unwrap();
+        while let Ok((_, from)) = socket.recv_from(&mut buffer).await {
             let to = SocketAddr::new(from.ip(), 5_050);
             socket.send_to(b"SIP/2.0 400 Bad Request\r\n\r\n", to).await.unwrap();
         }
