@@ -26,6 +26,9 @@ CREATE TABLE call_record (
     outcome       text,
     sip_status    smallint,
     q850          smallint,
+    -- Its recording, or why there is none although policy wanted one.
+    recording_id  uuid,
+    recording_exception text,
     PRIMARY KEY (call_id, started_at)
 ) PARTITION BY RANGE (started_at);
 CREATE TABLE call_record_default PARTITION OF call_record DEFAULT;

@@ -44,5 +44,11 @@ pub mod store;
 
 pub mod telemetry;
 
+pub mod config;
+pub mod gateway;
+pub mod shutdown;
+
+pub mod cli;
+
 #[cfg(feature = "demo")]
 pub mod demo;

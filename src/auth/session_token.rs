@@ -28,6 +28,13 @@ impl LoginId {
     }
 }
 
+impl LoginId {
+    /// All of it, as 32 hexadecimal digits: within this process only, never for a log.
+    pub fn to_hex(self) -> String {
+        format!("{:032x}", self.0)
+    }
+}
+
 impl fmt::Debug for LoginId {
     // The beginning is enough to follow a session through a log, and no use to anybody who reads it.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -15,7 +15,9 @@ use tandem::recording::model::{
 use tandem::recording::{CallDirection, Obligation};
 use tandem::store::audit::PostgresAudit;
 use tandem::store::audit_chain::{FaultKind, chain_of};
-use tandem::store::call_records::{CallRecordRow, CallRecords};
+use tandem::call::CallRecord;
+use tandem::call::io::records::CallRecords as _;
+use tandem::store::call_records::CallRecords;
 use tandem::store::catalog::PostgresCatalog;
 use tandem::store::{Pool, StoreError, migrate};
 use tokio_util::sync::CancellationToken;
@@ -364,7 +366,7 @@ async fn an_empty_schema_and_a_wrong_address_are_said_plainly() {
 async fn a_call_record_grows_and_nothing_known_is_unwritten() {
     let (server, pool, _directory) = database().await;
     let records = CallRecords::new(pool);
-    let begun = CallRecordRow {
+    let begun = CallRecord {
         call: CallId::from_uuid(Uuid::from_u128(5)),
         session_id: SessionId::from_bytes([9; 16]),
         started: NOON,
@@ -372,19 +374,21 @@ async fn a_call_record_grows_and_nothing_known_is_unwritten() {
         trunk: TrunkName::new("pbx"),
         remote_number: "+4930".to_owned(),
         remote_name: None,
-        called_number: "+4930".to_owned(),
-        agent: Some(Extension::new("1001")),
+        sip_call_id: None,
+        extension: Extension::new("1001"),
         agent_user: Some("alice".to_owned()),
         answered: None,
         ended: None,
-        outcome: None,
+        end_reason: None,
         sip_status: None,
         q850: None,
+        recording: None,
+        recording_exception: None,
     };
-    let over = CallRecordRow {
+    let over = CallRecord {
         answered: Some(NOON.after(Duration::from_secs(2))),
         ended: Some(NOON.after(Duration::from_secs(9))),
-        outcome: Some("hangup".to_owned()),
+        end_reason: Some("hangup"),
         sip_status: Some(200),
         q850: Some(16),
         ..begun.clone()

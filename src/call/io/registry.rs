@@ -391,7 +391,11 @@ impl Registry {
         let rng = &mut self.rng;
         CallIds {
             call: call.unwrap_or_else(|| CallId::generate(unix_ms, rng)),
-            session: SessionId::generate(rng),
+            // The user agent has put the leg's bytes into its answers as our half of the Session-ID.
+            session: trunk_leg.map_or_else(
+                || SessionId::generate(rng),
+                |leg| SessionId::from_bytes(*leg.as_uuid().as_bytes()),
+            ),
             trunk_leg: trunk_leg.unwrap_or_else(|| LegId::generate(unix_ms, rng)),
             agent_leg: LegId::generate(unix_ms, rng),
             recording: RecordingId::generate(unix_ms, rng),

@@ -60,6 +60,11 @@ pub fn load_or_generate_node_key(path: &Path, rng: &mut dyn CryptoRng) -> Result
     NodeKey::of_seed(&seed).map_err(|_invalid| malformed(path, NODE_KEY))
 }
 
+/// Thirty-two secret bytes for another purpose, named by `word`; made, with mode 0600, where the file does not exist.
+pub fn load_or_generate_secret(path: &Path, word: &'static str, rng: &mut dyn CryptoRng) -> Result<[u8; 32], KeyFileError> {
+    load_or_generate(path, word, rng).map(|secret| *secret)
+}
+
 /// The vault's private key; made where the file does not exist. Its public half is written beside it, as `<file>.pub`.
 pub fn load_or_generate_vault_key(path: &Path, rng: &mut dyn CryptoRng) -> Result<VaultKey, KeyFileError> {
     let mut bytes = load_or_generate(path, VAULT_KEY, rng)?;

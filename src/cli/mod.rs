@@ -1,0 +1,103 @@
+//! The command line: one file a verb. Only here may the process print and choose its exit code.
+
+mod check;
+mod demo;
+mod migrate;
+mod output;
+mod recordings;
+mod serve;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Parser;
+use clap::Subcommand;
+
+use output::Format;
+
+/// The configuration is wrong (`EX_CONFIG` of sysexits.h).
+const EXIT_CONFIG: u8 = 78;
+/// This binary was built without what the verb needs (`EX_UNAVAILABLE`).
+const EXIT_UNAVAILABLE: u8 = 69;
+
+/// A SIP-to-WebRTC gateway for enterprise telephony.
+#[derive(Debug, Parser)]
+#[command(name = "tandem", version, propagate_version = true)]
+struct Arguments {
+    /// Configuration file
+    #[arg(long, short, global = true, value_name = "FILE", default_value = "tandem.toml")]
+    config: PathBuf,
+    /// How results are printed
+    #[arg(long, short, global = true, value_enum, default_value_t)]
+    output: Format,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Run the gateway
+    Serve,
+    /// Run a whole site on this machine and place a real call
+    Demo(demo::Arguments),
+    /// Check the configuration; exit 78 when it is wrong
+    Check,
+    /// Bring the database to this version's schema
+    Migrate,
+    /// Find, export and verify recordings
+    #[command(subcommand)]
+    Recordings(recordings::Verb),
+}
+
+/// Runs the verb that the process was started with.
+#[expect(clippy::print_stderr, reason = "a command line tells its errors on standard error")]
+pub fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    match run(arguments) {
+        Ok(code) => code,
+        Err(error) => match error.downcast_ref::<crate::config::Error>() {
+            Some(_) => {
+                report_configuration(error);
+                ExitCode::from(EXIT_CONFIG)
+            }
+            None => {
+                eprintln!("tandem: {error:#}");
+                ExitCode::FAILURE
+            }
+        },
+    }
+}
+
+#[expect(clippy::print_stderr, reason = "a command line tells its errors on standard error")]
+fn report_configuration(error: anyhow::Error) {
+    if let Ok(error) = error.downcast::<crate::config::Error>() {
+        let report = miette::Report::new(error);
+        eprintln!("tandem: the configuration is wrong\n{report:?}");
+    }
+}
+
+fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
+    let Arguments { config, output, verb } = arguments;
+    match verb {
+        Verb::Check => check::run(&config, output),
+        Verb::Serve => block_on(serve::run(crate::config::load(&config)?)),
+        Verb::Demo(arguments) => demo::run(arguments),
+        Verb::Migrate => block_on(migrate::run(crate::config::load(&config)?)),
+        Verb::Recordings(verb) => block_on(recordings::run(verb, config, output)),
+    }
+}
+
+/// Runs a verb that waits, on a runtime of its own.
+fn block_on(verb: impl Future<Output = anyhow::Result<ExitCode>>) -> anyhow::Result<ExitCode> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(verb)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        super::Arguments::command().debug_assert();
+    }
+}

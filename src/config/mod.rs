@@ -1,0 +1,183 @@
+//! The configuration: read once, checked whole, and handed to each room as the room's own type.
+//!
+//! Rooms never import this; the composition root does.
+
+mod env;
+mod error;
+mod raw;
+mod rooms;
+mod secret;
+mod value;
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use secrecy::SecretString;
+
+pub use error::Error;
+
+use error::Source;
+
+/// Everything that the composition root needs to know.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Name of this node.
+    pub node_name: String,
+    /// How long a shutdown waits for calls.
+    pub drain_timeout: Duration,
+    /// Logs.
+    pub log: crate::telemetry::init::Config,
+    /// Where SIP listens.
+    pub sip: SipListen,
+    /// The user agent's trunks.
+    pub trunks: Vec<crate::sip::user_agent::Trunk>,
+    /// Calls.
+    pub call: crate::call::Config,
+    /// Worker threads; `None` is one a core.
+    pub workers: Option<usize>,
+    /// A worker's sockets; worker N adds N to the browser port.
+    pub worker: crate::worker::io::Config,
+    /// HTTP listeners.
+    pub http: Http,
+    /// Signalling.
+    pub signaling: crate::signaling::Config,
+    /// Sessions and the budget of binds.
+    pub desk: crate::auth::io::desk::DeskConfig,
+    /// Where the key of cookies and tokens is kept.
+    pub login_secret_file: Option<PathBuf>,
+    /// The directory.
+    pub ldap: crate::auth::io::ldap::LdapConfig,
+    /// PostgreSQL, as the gateway's account.
+    pub database_url: SecretString,
+    /// PostgreSQL, as the schema's owner; `database_url` where absent.
+    pub database_owner_url: Option<SecretString>,
+    /// The recorder.
+    pub recording: crate::recording::io::thread::RecordingConfig,
+    /// The vault's private key, where this node may play.
+    pub vault_private_key_file: Option<PathBuf>,
+}
+
+/// Where SIP listens.
+#[derive(Debug, Clone)]
+pub struct SipListen {
+    /// UDP.
+    pub udp: SocketAddr,
+    /// TCP.
+    pub tcp: Option<SocketAddr>,
+}
+
+/// HTTP listeners.
+#[derive(Debug, Clone)]
+pub struct Http {
+    /// Without TLS.
+    pub plain: Option<SocketAddr>,
+    /// With TLS: address, certificate chain, key (PEM).
+    pub tls: Option<(SocketAddr, PathBuf, PathBuf)>,
+}
+
+/// Reads and checks the configuration in `path`, overruled by the environment.
+pub fn load(path: &Path) -> Result<Config, Error> {
+    let text = std::fs::read_to_string(path)
+        .map_err(|source| Error::Unreadable { path: path.to_owned(), source })?;
+    let source = Source { path: path.to_owned(), text };
+    let file = parse(&source, env::overrides(std::env::vars()))?;
+    rooms::build(file, &source)
+}
+
+/// The file with the environment's overrides. Without any, every complaint names its place in the file.
+fn parse(source: &Source, overrides: Vec<env::Override>) -> Result<raw::File, Error> {
+    let as_written = toml::from_str::<raw::File>(&source.text).map_err(|error| source.rejected(&error));
+    if overrides.is_empty() {
+        return as_written;
+    }
+    let mut table: toml::Table = source.text.parse().map_err(|error| source.rejected(&error))?;
+    env::apply(overrides, &mut table)?;
+    let merged = toml::to_string(&table).map_err(|error| Error::Environment {
+        variable: "TANDEM__*".to_owned(),
+        message: error.to_string(),
+    })?;
+    // A fault that the file has by itself is shown there, in the words and the place that the engineer wrote.
+    toml::from_str(&merged).map_err(|error| match as_written {
+        Err(in_file) => in_file,
+        Ok(_) => Error::Environment { variable: "TANDEM__*".to_owned(), message: error.message().replace('\n', "; ") },
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const EXAMPLE: &str = include_str!("../../config/tandem.example.toml");
+
+    fn source(text: &str) -> Source {
+        Source { path: "tandem.toml".into(), text: text.to_owned() }
+    }
+
+    fn complaint(text: &str) -> String {
+        let source = source(text);
+        match parse(&source, Vec::new()).and_then(|file| rooms::build(file, &source)) {
+            Ok(_) => panic!("it was taken"),
+            Err(error) => error.to_string(),
+        }
+    }
+
+    #[test]
+    fn the_example_is_right() {
+        parse(&source(EXAMPLE), Vec::new()).unwrap();
+    }
+
+    #[test]
+    fn every_default_that_the_example_shows_is_taken() {
+        let shown: String = EXAMPLE
+            .lines()
+            .map(|line| {
+                let key = line.strip_prefix("# ").filter(|rest| {
+                    rest.split_once(" = ").is_some_and(|(key, _)| {
+                        key.chars().all(|c| c.is_ascii_lowercase() || c == '_' || c == '"' || c.is_ascii_digit())
+                    })
+                });
+                format!("{}\n", key.unwrap_or(line))
+            })
+            .collect();
+        // `url` and `url_file` exclude each other when the secret is read, not when the file is.
+        parse(&source(&shown), Vec::new()).unwrap();
+    }
+
+    #[test]
+    fn an_unknown_key_is_named_with_its_place() {
+        let text = EXAMPLE.replace("udp = \"127.0.0.1:5060\"", "upd = \"127.0.0.1:5060\"");
+        let complaint = complaint(&text);
+        assert!(complaint.starts_with("tandem.toml:") && complaint.contains("unknown field `upd`"), "{complaint}");
+    }
+
+    #[test]
+    fn a_wrong_value_says_what_was_expected() {
+        let text = EXAMPLE.replace("trunk_ports = \"20000-29999\"", "trunk_ports = \"29999\"");
+        let complaint = complaint(&text);
+        assert!(complaint.contains("\"29999\" is not a port range; expected such as"), "{complaint}");
+    }
+
+    #[test]
+    fn a_rule_to_a_trunk_that_is_not_there_is_refused() {
+        let text = EXAMPLE.replace("trunk = \"pbx\"", "trunk = \"carrier\"");
+        let complaint = complaint(&text);
+        assert!(complaint.contains("no trunk is named \"carrier\""), "{complaint}");
+    }
+
+    #[test]
+    fn two_trunks_of_one_name_are_refused() {
+        let (head, rest) = EXAMPLE.split_once("[dial]").unwrap();
+        let trunk = &head[head.find("[[trunk]]").unwrap()..];
+        let complaint = complaint(&format!("{head}{trunk}[dial]{rest}"));
+        assert!(complaint.contains("another trunk is named \"pbx\""), "{complaint}");
+    }
+
+    #[test]
+    fn the_environment_overrules_the_file() {
+        let variable = ("TANDEM__AGENTS__CALLS_MAX".to_owned(), "7".to_owned());
+        let file = parse(&source(EXAMPLE), env::overrides(std::iter::once(variable))).unwrap();
+        assert_eq!(file.agents.calls_max, 7);
+    }
+}

@@ -1,0 +1,321 @@
+//! The configuration file as it is written: a mirror in serde, unknown keys refused.
+//!
+//! `config/tandem.example.toml` explains every key.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use serde::Deserialize;
+use toml::Spanned;
+
+use crate::auth::io::desk::DeskConfig;
+use crate::config::value::Digits;
+use crate::config::value::Extensions;
+use crate::config::value::Network;
+use crate::config::value::Ports;
+use crate::config::value::Span;
+use crate::config::value::Target;
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct File {
+    #[serde(default)]
+    pub(super) node: Node,
+    #[serde(default)]
+    pub(super) log: Log,
+    pub(super) sip: Sip,
+    pub(super) trunk: Vec<Trunk>,
+    pub(super) dial: Dial,
+    #[serde(default)]
+    pub(super) agents: Agents,
+    pub(super) media: Media,
+    pub(super) http: Http,
+    #[serde(default)]
+    pub(super) login: Login,
+    pub(super) ldap: Ldap,
+    pub(super) database: Database,
+    pub(super) recording: Recording,
+    pub(super) vault: Vault,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Node {
+    pub(super) name: String,
+    pub(super) drain_timeout: Span,
+}
+
+impl Default for Node {
+    fn default() -> Self {
+        Self { name: "tandem".to_owned(), drain_timeout: Span(std::time::Duration::from_secs(60)) }
+    }
+}
+
+#[derive(Debug, Deserialize, Default, Clone, Copy, PartialEq, Eq)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum LogFormat {
+    #[default]
+    Text,
+    Json,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Log {
+    pub(super) level: String,
+    pub(super) format: LogFormat,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self { level: "info".to_owned(), format: LogFormat::default() }
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Sip {
+    pub(super) udp: SocketAddr,
+    pub(super) tcp: Option<SocketAddr>,
+    pub(super) advertised: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Trunk {
+    pub(super) name: Spanned<String>,
+    pub(super) networks: Vec<Network>,
+    pub(super) targets: Vec<Target>,
+    pub(super) domain: Option<String>,
+    #[serde(default = "both_laws")]
+    pub(super) codecs: Spanned<Vec<Codec>>,
+    #[serde(default = "twenty_ms")]
+    pub(super) ptime: Spanned<Span>,
+    pub(super) media_bind: IpAddr,
+    pub(super) media_advertised: Option<IpAddr>,
+    #[serde(default)]
+    pub(super) recording: RecordingObligation,
+}
+
+fn both_laws() -> Spanned<Vec<Codec>> {
+    Spanned::new(0..0, vec![Codec::Pcma, Codec::Pcmu])
+}
+
+fn twenty_ms() -> Spanned<Span> {
+    Spanned::new(0..0, Span(std::time::Duration::from_millis(20)))
+}
+
+#[derive(Debug, Deserialize, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Codec {
+    #[serde(rename = "PCMU")]
+    Pcmu,
+    #[serde(rename = "PCMA")]
+    Pcma,
+}
+
+#[derive(Debug, Deserialize, Clone, Copy, PartialEq, Eq, Default)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum RecordingObligation {
+    #[default]
+    Required,
+    BestEffort,
+    Never,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Dial {
+    pub(super) extensions: Vec<Extensions>,
+    #[serde(default)]
+    pub(super) rule: Vec<DialRule>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct DialRule {
+    #[serde(default)]
+    pub(super) prefix: String,
+    pub(super) digits: Digits,
+    pub(super) trunk: Spanned<String>,
+    #[serde(default)]
+    pub(super) strip: usize,
+    #[serde(default)]
+    pub(super) prepend: String,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Agents {
+    pub(super) calls_max: usize,
+    pub(super) calls_max_of: BTreeMap<String, usize>,
+    pub(super) no_answer: Span,
+    pub(super) device_timeout: Span,
+    pub(super) transport_timeout: Span,
+    pub(super) dial_timeout: Span,
+    pub(super) resume: Span,
+}
+
+impl Default for Agents {
+    fn default() -> Self {
+        let call = crate::call::Config::default();
+        Self {
+            calls_max: call.agent_calls_max,
+            calls_max_of: BTreeMap::new(),
+            no_answer: Span(call.no_answer),
+            device_timeout: Span(call.device_timeout),
+            transport_timeout: Span(call.transport_timeout),
+            dial_timeout: Span(call.dial_timeout),
+            resume: Span(std::time::Duration::from_secs(60)),
+        }
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Media {
+    pub(super) workers: Option<Spanned<usize>>,
+    pub(super) browser_bind: IpAddr,
+    pub(super) browser_port: u16,
+    #[serde(default)]
+    pub(super) browser_advertised: Vec<IpAddr>,
+    pub(super) trunk_ports: Ports,
+    #[serde(default = "minute")]
+    pub(super) rtp_timeout: Span,
+    #[serde(default = "thousand")]
+    pub(super) calls_max: usize,
+}
+
+fn minute() -> Span {
+    Span(std::time::Duration::from_secs(60))
+}
+
+const fn thousand() -> usize {
+    1_000
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Http {
+    pub(super) plain: Option<SocketAddr>,
+    pub(super) tls: Option<SocketAddr>,
+    pub(super) certificate_file: Option<PathBuf>,
+    pub(super) key_file: Option<PathBuf>,
+    pub(super) origins: Vec<String>,
+    #[serde(default)]
+    pub(super) allow_no_origin: bool,
+    pub(super) messages_per_second: Option<u32>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Login {
+    pub(super) session: Span,
+    pub(super) token: Span,
+    pub(super) failures_max: usize,
+    pub(super) failures_reserved: usize,
+    pub(super) failures_window: Span,
+    pub(super) secret_file: Option<PathBuf>,
+}
+
+impl Default for Login {
+    fn default() -> Self {
+        let desk = DeskConfig::default();
+        Self {
+            session: Span(desk.session_lifetime),
+            token: Span(desk.signaling_lifetime),
+            failures_max: desk.lockout.failures_max,
+            failures_reserved: desk.lockout.reserved,
+            failures_window: Span(desk.lockout.window),
+            secret_file: None,
+        }
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Ldap {
+    pub(super) servers: Spanned<Vec<String>>,
+    #[serde(default)]
+    pub(super) insecure_plain: bool,
+    pub(super) ca_file: Option<PathBuf>,
+    pub(super) bind_dn: String,
+    pub(super) bind_password: Option<String>,
+    pub(super) bind_password_file: Option<PathBuf>,
+    pub(super) user_base: String,
+    #[serde(default = "user_filter")]
+    pub(super) user_filter: String,
+    pub(super) group_base: String,
+    #[serde(default = "group_filter")]
+    pub(super) group_filter: String,
+    #[serde(default = "user_attribute")]
+    pub(super) user_attribute: String,
+    #[serde(default = "extension_attribute")]
+    pub(super) extension_attribute: String,
+    pub(super) number_attribute: Option<String>,
+    #[serde(default = "name_attribute")]
+    pub(super) name_attribute: String,
+    pub(super) groups: Groups,
+    #[serde(default = "three_seconds")]
+    pub(super) timeout: Span,
+}
+
+fn user_filter() -> String {
+    "(uid={user})".to_owned()
+}
+
+fn group_filter() -> String {
+    "(&(objectClass=groupOfNames)(member={dn}))".to_owned()
+}
+
+fn user_attribute() -> String {
+    "uid".to_owned()
+}
+
+fn extension_attribute() -> String {
+    "telephoneNumber".to_owned()
+}
+
+fn name_attribute() -> String {
+    "cn".to_owned()
+}
+
+fn three_seconds() -> Span {
+    Span(std::time::Duration::from_secs(3))
+}
+
+#[derive(Debug, Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Groups {
+    pub(super) agent: Vec<String>,
+    pub(super) supervisor: Vec<String>,
+    pub(super) compliance: Vec<String>,
+    pub(super) approver: Vec<String>,
+    pub(super) auditor: Vec<String>,
+    pub(super) operator: Vec<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Database {
+    pub(super) url: Option<String>,
+    pub(super) url_file: Option<PathBuf>,
+    pub(super) owner_url: Option<String>,
+    pub(super) owner_url_file: Option<PathBuf>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Recording {
+    pub(super) spool_dir: PathBuf,
+    pub(super) store_dir: PathBuf,
+    pub(super) node_key_file: PathBuf,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Vault {
+    pub(super) recipients: Spanned<Vec<PathBuf>>,
+    pub(super) private_key_file: Option<PathBuf>,
+}

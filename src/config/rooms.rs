@@ -1,0 +1,285 @@
+//! What each room makes of the file.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use crate::auth::Role;
+use crate::auth::io::desk::DeskConfig;
+use crate::auth::io::ldap::LdapBind;
+use crate::auth::io::ldap::LdapConfig;
+use crate::auth::lockout::LockoutConfig;
+use crate::auth::role::RoleMap;
+use crate::call::TrunkPolicy;
+use crate::codec::TrunkCodec;
+use crate::config::Config;
+use crate::config::Http;
+use crate::config::SipListen;
+use crate::config::error::Error;
+use crate::config::error::Source;
+use crate::config::raw;
+use crate::config::secret;
+use crate::ids::Extension;
+use crate::ids::TrunkName;
+use crate::recording::Obligation;
+use crate::recording::io::spool::Watermarks;
+use crate::recording::io::thread::RecordingConfig;
+use crate::routing::DialPlan;
+use crate::routing::DialRule;
+use crate::sip;
+use crate::sip::user_agent::Network;
+use crate::sip::user_agent::Target;
+use crate::telemetry;
+
+/// Packet times that a trunk may ask for, in milliseconds.
+const PTIMES_MS: [u8; 5] = [10, 20, 30, 40, 60];
+
+/// Makes the rooms' configurations. Paths in the file are seen from the file's folder.
+pub(super) fn build(file: raw::File, source: &Source) -> Result<Config, Error> {
+    let folder = source.path.parent().unwrap_or(Path::new("")).to_owned();
+    let call = call(&file, source)?;
+    let mut trunks = Vec::new();
+    for trunk in &file.trunk {
+        trunks.push(user_agent_trunk(trunk, file.sip.advertised.clone()));
+    }
+    Ok(Config {
+        node_name: file.node.name.clone(),
+        drain_timeout: file.node.drain_timeout.0,
+        log: log(&file.log),
+        sip: SipListen { udp: file.sip.udp, tcp: file.sip.tcp },
+        trunks,
+        workers: workers(&file.media, source)?,
+        worker: worker(&file.media),
+        http: http(file.http.plain, &file.http, &folder)?,
+        signaling: signaling(&file.http, &file.agents, &call),
+        desk: desk(&file.login),
+        login_secret_file: file.login.secret_file.map(|path| secret::beside(&folder, path)),
+        ldap: ldap(file.ldap, source, &folder)?,
+        database_url: secret::required(
+            "database.url",
+            file.database.url,
+            file.database.url_file.map(|path| secret::beside(&folder, path)).as_deref(),
+        )?,
+        database_owner_url: secret::optional(
+            "database.owner_url",
+            file.database.owner_url,
+            file.database.owner_url_file.map(|path| secret::beside(&folder, path)).as_deref(),
+        )?,
+        recording: recording(&file.recording, &file.vault, &folder),
+        vault_private_key_file: file.vault.private_key_file.map(|path| secret::beside(&folder, path)),
+        call,
+    })
+}
+
+fn log(log: &raw::Log) -> telemetry::init::Config {
+    let format = match log.format {
+        raw::LogFormat::Text => telemetry::init::Format::Text,
+        raw::LogFormat::Json => telemetry::init::Format::Json,
+    };
+    telemetry::init::Config { level: log.level.clone(), format }
+}
+
+fn call(file: &raw::File, source: &Source) -> Result<crate::call::Config, Error> {
+    let mut trunks = BTreeMap::new();
+    for trunk in &file.trunk {
+        let name = TrunkName::new(trunk.name.get_ref().as_str());
+        if trunks.insert(name, trunk_policy(trunk, source)?).is_some() {
+            let message = format!("another trunk is named {:?}; expected a name of its own", trunk.name.get_ref());
+            return Err(source.wrong(trunk.name.span(), message));
+        }
+    }
+    let rules = file.dial.rule.iter().map(|rule| dial_rule(rule, &trunks, source)).collect::<Result<_, _>>()?;
+    let extensions = file.dial.extensions.iter().map(|block| block.0.clone()).collect();
+    let agents = &file.agents;
+    Ok(crate::call::Config {
+        dial_plan: DialPlan { extensions, rules },
+        trunks,
+        no_answer: agents.no_answer.0,
+        dial_timeout: agents.dial_timeout.0,
+        device_timeout: agents.device_timeout.0,
+        transport_timeout: agents.transport_timeout.0,
+        agent_calls_max: agents.calls_max,
+        agent_calls_max_of: agents.calls_max_of.iter().map(|(who, max)| (Extension::new(who.as_str()), *max)).collect(),
+        calls_max: file.media.calls_max,
+        ..crate::call::Config::default()
+    })
+}
+
+fn trunk_policy(trunk: &raw::Trunk, source: &Source) -> Result<TrunkPolicy, Error> {
+    let codecs: Vec<TrunkCodec> = trunk
+        .codecs
+        .get_ref()
+        .iter()
+        .map(|codec| match codec {
+            raw::Codec::Pcmu => TrunkCodec::Pcmu,
+            raw::Codec::Pcma => TrunkCodec::Pcma,
+        })
+        .collect();
+    if codecs.is_empty() {
+        return Err(source.wrong(trunk.codecs.span(), "expected at least one codec".to_owned()));
+    }
+    let ptime_ms = u8::try_from(trunk.ptime.get_ref().0.as_millis()).unwrap_or(0);
+    if !PTIMES_MS.contains(&ptime_ms) {
+        return Err(source.wrong(trunk.ptime.span(), "expected 10ms, 20ms, 30ms, 40ms or 60ms".to_owned()));
+    }
+    let recording = match trunk.recording {
+        raw::RecordingObligation::Required => Obligation::Required,
+        raw::RecordingObligation::BestEffort => Obligation::BestEffort,
+        raw::RecordingObligation::Never => Obligation::Never,
+    };
+    let media_advertised = trunk.media_advertised.unwrap_or(trunk.media_bind);
+    Ok(TrunkPolicy { media_address: trunk.media_bind, media_advertised, codecs, ptime_ms, recording })
+}
+
+fn dial_rule(
+    rule: &raw::DialRule,
+    trunks: &BTreeMap<TrunkName, TrunkPolicy>,
+    source: &Source,
+) -> Result<DialRule, Error> {
+    let trunk = TrunkName::new(rule.trunk.get_ref().as_str());
+    if !trunks.contains_key(&trunk) {
+        let message = format!("no trunk is named {:?}; expected the name of a [[trunk]]", rule.trunk.get_ref());
+        return Err(source.wrong(rule.trunk.span(), message));
+    }
+    Ok(DialRule {
+        prefix: rule.prefix.clone(),
+        digits_min: *rule.digits.0.start(),
+        digits_max: *rule.digits.0.end(),
+        trunk,
+        strip: rule.strip,
+        prepend: rule.prepend.clone(),
+    })
+}
+
+fn user_agent_trunk(trunk: &raw::Trunk, advertised: Option<String>) -> sip::user_agent::Trunk {
+    let target = |target: &crate::config::value::Target| {
+        let (transport, address) = target.0;
+        Target { transport, address, tcp_for_large: false }
+    };
+    let network = |network: &crate::config::value::Network| {
+        let (address, prefix_len) = network.0;
+        Network { address, prefix_len }
+    };
+    sip::user_agent::Trunk {
+        name: TrunkName::new(trunk.name.get_ref().as_str()),
+        networks: trunk.networks.iter().map(network).collect(),
+        targets: trunk.targets.iter().map(target).collect(),
+        domain: trunk.domain.clone(),
+        advertised,
+        bind: None,
+        trusts_identity: true,
+        headers: Vec::new(),
+    }
+}
+
+fn workers(media: &raw::Media, source: &Source) -> Result<Option<usize>, Error> {
+    match &media.workers {
+        Some(workers) if *workers.get_ref() == 0 => {
+            Err(source.wrong(workers.span(), "expected at least one worker".to_owned()))
+        }
+        Some(workers) => Ok(Some(*workers.get_ref())),
+        None => Ok(None),
+    }
+}
+
+fn http(plain: Option<std::net::SocketAddr>, http: &raw::Http, folder: &Path) -> Result<Http, Error> {
+    let beside = |path: &std::path::PathBuf| secret::beside(folder, path.clone());
+    let tls = match (http.tls, &http.certificate_file, &http.key_file) {
+        (None, _, _) => None,
+        (Some(address), Some(certificate), Some(key)) => Some((address, beside(certificate), beside(key))),
+        (Some(_), _, _) => {
+            let message = "needs http.certificate_file and http.key_file".to_owned();
+            return Err(Error::Unusable { key: "http.tls", message });
+        }
+    };
+    if plain.is_none() && tls.is_none() {
+        let message = "nothing listens; expected http.plain, http.tls or both".to_owned();
+        return Err(Error::Unusable { key: "http", message });
+    }
+    Ok(Http { plain, tls })
+}
+
+fn signaling(http: &raw::Http, agents: &raw::Agents, call: &crate::call::Config) -> crate::signaling::Config {
+    let defaults = crate::signaling::Config::default();
+    crate::signaling::Config {
+        origins: http.origins.iter().cloned().collect(),
+        allow_no_origin: http.allow_no_origin,
+        resume_grace: agents.resume.0,
+        calls_max: defaults.calls_max.max(call.agent_calls_max),
+        calls_max_of: call.agent_calls_max_of.clone(),
+        messages_per_second: http.messages_per_second.unwrap_or(defaults.messages_per_second),
+        ..defaults
+    }
+}
+
+fn desk(login: &raw::Login) -> DeskConfig {
+    DeskConfig {
+        session_lifetime: login.session.0,
+        signaling_lifetime: login.token.0,
+        lockout: LockoutConfig {
+            failures_max: login.failures_max,
+            reserved: login.failures_reserved,
+            window: login.failures_window.0,
+        },
+        ..DeskConfig::default()
+    }
+}
+
+fn ldap(ldap: raw::Ldap, source: &Source, folder: &Path) -> Result<LdapConfig, Error> {
+    let known = |server: &&String| server.starts_with("ldap://") || server.starts_with("ldaps://");
+    if ldap.servers.get_ref().is_empty() || !ldap.servers.get_ref().iter().all(|server| known(&server)) {
+        let message = "expected at least one server, each as \"ldap://HOST:PORT\" or \"ldaps://HOST:PORT\"".to_owned();
+        return Err(source.wrong(ldap.servers.span(), message));
+    }
+    let password_file = ldap.bind_password_file.map(|path| secret::beside(folder, path));
+    let password = secret::required("ldap.bind_password", ldap.bind_password, password_file.as_deref())?;
+    let defaults = LdapConfig::default();
+    Ok(LdapConfig {
+        servers: ldap.servers.into_inner(),
+        ca_file: ldap.ca_file.map_or(defaults.ca_file, |path| secret::beside(folder, path)),
+        insecure_plain: ldap.insecure_plain,
+        timeout: ldap.timeout.0,
+        bind: LdapBind::Service { dn: ldap.bind_dn, password },
+        user_base: ldap.user_base,
+        user_filter: ldap.user_filter,
+        group_base: ldap.group_base,
+        group_filter: ldap.group_filter,
+        user_attribute: ldap.user_attribute,
+        name_attribute: ldap.name_attribute,
+        extension_attribute: ldap.extension_attribute,
+        number_attribute: ldap.number_attribute,
+        roles: roles(&ldap.groups),
+    })
+}
+
+fn roles(groups: &raw::Groups) -> RoleMap {
+    let borne = [
+        (&groups.agent, Role::Agent),
+        (&groups.supervisor, Role::Supervisor),
+        (&groups.compliance, Role::Compliance),
+        (&groups.approver, Role::Approver),
+        (&groups.auditor, Role::Auditor),
+        (&groups.operator, Role::Operator),
+    ];
+    RoleMap::new(borne.into_iter().flat_map(|(names, role)| names.iter().map(move |name| (name, role))))
+}
+
+fn worker(media: &raw::Media) -> crate::worker::io::Config {
+    crate::worker::io::Config {
+        browser_bind: (media.browser_bind, media.browser_port).into(),
+        browser_advertised: media.browser_advertised.clone(),
+        trunk_ports: media.trunk_ports.0.clone(),
+        rtp_timeout: media.rtp_timeout.0,
+        calls_max: media.calls_max,
+        ..crate::worker::io::Config::default()
+    }
+}
+
+fn recording(recording: &raw::Recording, vault: &raw::Vault, folder: &Path) -> RecordingConfig {
+    RecordingConfig {
+        spool_dir: folder.join(&recording.spool_dir),
+        store_dir: folder.join(&recording.store_dir),
+        node_key_file: folder.join(&recording.node_key_file),
+        recipient_files: vault.recipients.get_ref().iter().map(|file| folder.join(file)).collect(),
+        watermarks: Watermarks::default(),
+    }
+}
