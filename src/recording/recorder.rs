@@ -42,7 +42,7 @@ impl RecorderConfig {
             node_key,
             recipients,
             clock,
-            epoch_duration_max: Duration::from_secs(300),
+            epoch_duration_max: Duration::from_mins(5),
             segment_samples_max: 30 * 60 * 8_000,
             segment_bytes_max: (16 << 20) - (256 << 10),
             write_timeout: Duration::from_secs(2),
@@ -323,7 +323,7 @@ impl Recorder {
             SpoolReport::KeysDurable { recording, epoch } => self.with(recording, |stream, _desk| stream.keys_durable(epoch)),
             SpoolReport::Written { recording, chunks } => self.with(recording, |stream, _desk| stream.written(chunks, now)),
             SpoolReport::Ended { recording } => {
-                self.with(recording, |stream, desk| stream.ended(desk));
+                self.with(recording, RecordingStream::ended);
                 self.forget(recording);
             }
             SpoolReport::Failed { recording, reason } => {
