@@ -227,6 +227,32 @@ pub struct Desk<'a> {
     pub out: &'a mut VecDeque<Output>,
 }
 
+impl Desk<'_> {
+    /// Orders something of the spool.
+    pub fn order(&mut self, order: SpoolOrder) {
+        self.out.push_back(Output::Spool(order));
+    }
+
+    /// What the catalogue shall know of a recording from its start.
+    pub fn meta_of(&self, session: RecordingSession) -> RecordingMeta {
+        RecordingMeta {
+            recording: session.recording,
+            node: self.config.node(),
+            call: session.call,
+            session_id: session.session_id,
+            started: self.config.wall(session.started),
+            agent: session.agent,
+            agent_user: session.agent_user,
+            agent_name: session.agent_name,
+            remote_number: session.remote_number,
+            remote_name: session.remote_name,
+            direction: session.direction,
+            trunk: session.trunk,
+            obligation: session.obligation,
+        }
+    }
+}
+
 impl Recorder {
     /// A recorder with nothing to do. `rng` makes keys: it must be fit for that.
     pub const fn new(config: RecorderConfig, rng: Box<dyn CryptoRng + Send>) -> Self {
