@@ -42,7 +42,7 @@ impl RecorderConfig {
             node_key,
             recipients,
             clock,
-            epoch_duration_max: Duration::from_secs(300),
+            epoch_duration_max: Duration::from_mins(5),
             segment_samples_max: 30 * 60 * 8_000,
             segment_bytes_max: (16 << 20) - (256 << 10),
             write_timeout: Duration::from_secs(2),
@@ -227,6 +227,32 @@ pub struct Desk<'a> {
     pub out: &'a mut VecDeque<Output>,
 }
 
+impl Desk<'_> {
+    /// Orders something of the spool.
+    pub fn order(&mut self, order: SpoolOrder) {
+        self.out.push_back(Output::Spool(order));
+    }
+
+    /// What the catalogue shall know of a recording from its start.
+    pub fn meta_of(&self, session: RecordingSession) -> RecordingMeta {
+        RecordingMeta {
+            recording: session.recording,
+            node: self.config.node(),
+            call: session.call,
+            session_id: session.session_id,
+            started: self.config.wall(session.started),
+            agent: session.agent,
+            agent_user: session.agent_user,
+            agent_name: session.agent_name,
+            remote_number: session.remote_number,
+            remote_name: session.remote_name,
+            direction: session.direction,
+            trunk: session.trunk,
+            obligation: session.obligation,
+        }
+    }
+}
+
 impl Recorder {
     /// A recorder with nothing to do. `rng` makes keys: it must be fit for that.
     pub const fn new(config: RecorderConfig, rng: Box<dyn CryptoRng + Send>) -> Self {
@@ -323,7 +349,7 @@ impl Recorder {
             SpoolReport::KeysDurable { recording, epoch } => self.with(recording, |stream, _desk| stream.keys_durable(epoch)),
             SpoolReport::Written { recording, chunks } => self.with(recording, |stream, _desk| stream.written(chunks, now)),
             SpoolReport::Ended { recording } => {
-                self.with(recording, |stream, desk| stream.ended(desk));
+                self.with(recording, RecordingStream::ended);
                 self.forget(recording);
             }
             SpoolReport::Failed { recording, reason } => {

@@ -50,11 +50,11 @@ impl MemorySpool {
                 (!self.withhold_keys).then_some(SpoolReport::KeysDurable { recording, epoch })
             }
             SpoolOrder::Chunk { recording, segment_no, bytes } => {
-                self.files.get_mut(&(recording, segment_no)).unwrap().extend(bytes);
+                self.files.entry((recording, segment_no)).and_modify(|file| file.extend(bytes));
                 Some(SpoolReport::Written { recording, chunks: 1 })
             }
             SpoolOrder::Seal { chunk, facts } => {
-                let file = self.files.get_mut(&(facts.recording, facts.segment_no)).unwrap();
+                let file = self.files.entry((facts.recording, facts.segment_no)).or_default();
                 file.extend(chunk);
                 assert_eq!((facts.bytes, facts.sha256), (file.len() as u64, crate::recording::chain::sha256(&[file])));
                 None

@@ -68,7 +68,7 @@ impl RecordingStream {
     /// Draws keys, and orders intent, keys and file.
     pub fn start(session: RecordingSession, now: Instant, desk: &mut Desk<'_>) -> Result<Self, SealError> {
         let mut stream = Self {
-            meta: meta_of(session, desk),
+            meta: desk.meta_of(session),
             segment: None,
             segment_no: 0,
             timeline: None,
@@ -395,29 +395,5 @@ impl RecordingStream {
         if let Err(error) = done {
             self.fail(error.to_string(), desk);
         }
-    }
-}
-
-impl Desk<'_> {
-    fn order(&mut self, order: SpoolOrder) {
-        self.out.push_back(Output::Spool(order));
-    }
-}
-
-fn meta_of(session: RecordingSession, desk: &Desk<'_>) -> RecordingMeta {
-    RecordingMeta {
-        recording: session.recording,
-        node: desk.config.node(),
-        call: session.call,
-        session_id: session.session_id,
-        started: desk.config.wall(session.started),
-        agent: session.agent,
-        agent_user: session.agent_user,
-        agent_name: session.agent_name,
-        remote_number: session.remote_number,
-        remote_name: session.remote_name,
-        direction: session.direction,
-        trunk: session.trunk,
-        obligation: session.obligation,
     }
 }

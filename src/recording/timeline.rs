@@ -243,15 +243,14 @@ impl Channel {
         // The first sample was taken one frame's length before the packet could leave.
         let due = arrived.arrival - i64::try_from(arrived.samples.len()).unwrap_or(0);
         let placed_to = i64::try_from(done + self.pending.len() as u64).unwrap_or(i64::MAX);
-        let (slot, event) = match self.source.as_mut().filter(|source| source.epoch == frame.epoch) {
-            Some(source) => source.slot(frame.timestamp, due, arrived),
-            None => {
-                let is_first = self.source.is_none();
-                // A new source goes on where the old one ended, if that is near: jitter shall not overwrite it.
-                let base = if (0..JUMP_SAMPLES).contains(&(placed_to - due)) && !is_first { placed_to } else { due };
-                self.source = Some(Source::starting_at(base, frame, arrived.at));
-                (base, (!is_first).then_some((0, ResyncReason::NewEpoch)))
-            }
+        let (slot, event) = if let Some(source) = self.source.as_mut().filter(|source| source.epoch == frame.epoch) {
+            source.slot(frame.timestamp, due, arrived)
+        } else {
+            let is_first = self.source.is_none();
+            // A new source goes on where the old one ended, if that is near: jitter shall not overwrite it.
+            let base = if (0..JUMP_SAMPLES).contains(&(placed_to - due)) && !is_first { placed_to } else { due };
+            self.source = Some(Source::starting_at(base, frame, arrived.at));
+            (base, (!is_first).then_some((0, ResyncReason::NewEpoch)))
         };
         self.write(done, slot, arrived);
         event.map(|(moved, why)| {

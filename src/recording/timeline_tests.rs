@@ -186,10 +186,10 @@ proptest! {
             right.extend(block.interleaved.iter().skip(1).step_by(2).copied());
         }
         prop_assert_eq!(left.len(), right.len());
-        for n in 0..200 {
+        for (n, is_lost) in lost.iter().enumerate() {
             let slot = n * 160..(n + 1) * 160;
             prop_assert_eq!(&right[slot.clone()], &numbered(u32::try_from(n).unwrap() * 160)[..]);
-            if n != 0 && lost[n] {
+            if n != 0 && *is_lost {
                 prop_assert!(left[slot].iter().all(|s| *s == 0));
             } else {
                 prop_assert_eq!(&left[slot.clone()], &right[slot]);

@@ -114,12 +114,11 @@ impl Vault {
 
     /// A segment's bytes, from the store or, before they are there, from the spool; checked against the catalogue.
     async fn fetch(&self, segment: &SegmentRow) -> Result<Bytes, VaultError> {
-        let bytes = match &segment.object {
-            Some(object) => self.store.get(object).await?,
-            None => {
-                let path = self.spool_dir.join(file_name(segment.recording, segment.segment_no));
-                tokio::fs::read(&path).await.map(Bytes::from).map_err(|source| VaultError::File { path, source })?
-            }
+        let bytes = if let Some(object) = &segment.object {
+            self.store.get(object).await?
+        } else {
+            let path = self.spool_dir.join(file_name(segment.recording, segment.segment_no));
+            tokio::fs::read(&path).await.map(Bytes::from).map_err(|source| VaultError::File { path, source })?
         };
         match &segment.sealed {
             Some(sealed) if sha256(&[&bytes]) != sealed.sha256 => Err(VaultError::Differs { segment_no: segment.segment_no }),
@@ -182,8 +181,8 @@ fn export_files(row: &RecordingRow, playable: &PlayableRecording) -> Result<Vec<
     for segment in playable.segments() {
         files.push((file_name(segment.header.recording, segment.header.segment_no), segment.bytes().to_vec()));
     }
-    let manifest: String = files.iter().map(|(name, content)| format!("{}  {name}\n", to_hex(&sha256(&[content])))).collect();
-    files.push(("MANIFEST.sha256".to_owned(), manifest.into_bytes()));
+    let lines: Vec<String> = files.iter().map(|(name, content)| format!("{}  {name}\n", to_hex(&sha256(&[content])))).collect();
+    files.push(("MANIFEST.sha256".to_owned(), lines.concat().into_bytes()));
     Ok(files)
 }
 

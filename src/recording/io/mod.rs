@@ -1,6 +1,7 @@
 //! The shells of recording: threads, files, the object store, the catalogue's trait.
 
 pub mod catalog;
+pub mod disk;
 pub mod export;
 pub mod indexer;
 pub mod journal;

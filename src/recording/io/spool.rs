@@ -8,12 +8,12 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, TrySendErr
 use std::thread::Thread;
 use std::time::{Duration, Instant};
 
-use rustix::fs::{FallocateFlags, fallocate, fstatvfs, syncfs};
+use rustix::fs::syncfs;
 use tokio::sync::mpsc;
 
 use crate::clock::Clock;
 use crate::ids::RecordingId;
-use crate::recording::Obligation;
+use crate::recording::io::disk::{Watermarks, reserve};
 use crate::recording::io::journal::{Journal, JournalRecord};
 use crate::recording::io::object_store::file_name;
 use crate::recording::model::RecordingMeta;
@@ -27,21 +27,6 @@ const BATCH_MAX: usize = 1_024;
 const SYNC_INTERVAL: Duration = Duration::from_secs(1);
 /// What a growing file reserves ahead: 10 minutes of stereo FLAC at 9.6 kB/s.
 const RESERVE_BYTES: u64 = 6 << 20;
-
-/// When the disk is too full.
-#[derive(Debug, Clone, Copy)]
-pub struct Watermarks {
-    /// Best-effort recordings are refused from this percentage of used space.
-    pub shed_percent: u8,
-    /// Required ones too.
-    pub refuse_percent: u8,
-}
-
-impl Default for Watermarks {
-    fn default() -> Self {
-        Self { shed_percent: 85, refuse_percent: 95 }
-    }
-}
 
 /// What the spool thread takes.
 #[derive(Debug)]
@@ -73,14 +58,6 @@ impl SpoolSender {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }
-}
-
-/// Locks a spool directory, which is made where it is absent. One process at a time may have it.
-pub fn lock(directory: &Path) -> io::Result<File> {
-    fs::create_dir_all(directory)?;
-    let file = OpenOptions::new().create(true).truncate(false).write(true).open(directory.join("lock"))?;
-    rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive)?;
-    Ok(file)
 }
 
 /// Everything that the thread owns.
@@ -368,30 +345,10 @@ impl Spool {
     }
 
     fn has_room(&self, intent: &RecordingMeta, after: &mut Aftermath) -> bool {
-        let room = self.check_room(intent.obligation);
+        let room = self.watermarks.check_room(&self.directory_file, intent.obligation);
         room.map_err(|error| after.fail(intent.recording, &error)).is_ok()
     }
 
-    fn check_room(&self, obligation: Obligation) -> io::Result<()> {
-        let disk = fstatvfs(&self.directory_file)?;
-        let used = 100 - disk.f_bavail.saturating_mul(100) / disk.f_blocks.max(1);
-        let limit = match obligation {
-            Obligation::Required => self.watermarks.refuse_percent,
-            Obligation::BestEffort | Obligation::Never => self.watermarks.shed_percent,
-        };
-        if used >= u64::from(limit) {
-            return Err(io::Error::new(io::ErrorKind::StorageFull, format!("{used} % of the disk are used, the limit is {limit} %")));
-        }
-        Ok(())
-    }
-}
-
-/// Reserves room without making the file longer; a file system that cannot is taken as it is.
-fn reserve(file: &File, bytes: u64) -> io::Result<()> {
-    match fallocate(file, FallocateFlags::KEEP_SIZE, 0, bytes) {
-        Ok(()) | Err(rustix::io::Errno::OPNOTSUPP) => Ok(()),
-        Err(error) => Err(error.into()),
-    }
 }
 
 fn records_of(file: &NewFile) -> [JournalRecord; 2] {

@@ -21,7 +21,8 @@ use crate::recording::io::journal::{Journal, JournalRecord};
 use crate::recording::io::keys::{self, KeyFileError};
 use crate::recording::io::object_store::{VaultStore, VaultStoreError};
 use crate::recording::io::recover::recover;
-use crate::recording::io::spool::{self, SPOOL_QUEUE, Spool, SpoolLinks, SpoolMessage, SpoolSender, Watermarks};
+use crate::recording::io::disk::{self, Watermarks};
+use crate::recording::io::spool::{SPOOL_QUEUE, Spool, SpoolLinks, SpoolMessage, SpoolSender};
 use crate::recording::recorder::{Input, Output, Recorder, RecorderConfig, SpoolReport};
 use crate::recording::seal::Recipient;
 use crate::recording::{Command, Event};
@@ -222,7 +223,7 @@ struct OpenedSpool {
 }
 
 fn open_spool(config: &RecordingConfig, node_key: &NodeKey, clock: Clock) -> io::Result<OpenedSpool> {
-    let lock = spool::lock(&config.spool_dir)?;
+    let lock = disk::lock(&config.spool_dir)?;
     let (mut journal, mut records) = Journal::open(&config.spool_dir)?;
     let found = recover(&config.spool_dir, &records, node_key, clock.wall(clock.now()))?;
     journal.append(&found)?;

@@ -3,14 +3,13 @@
 
 use super::*;
 use crate::clock::Clock;
-use crate::ids::RecordingId;
 use crate::recording::EventKind;
 use crate::recording::Obligation;
 use crate::recording::io::catalog_double::MemoryCatalog;
 use crate::recording::io::export::{Vault, VaultError, verify};
 use crate::recording::model::{FailureReason, RecordingState, SealedBy};
 use crate::recording::seal::VaultKey;
-use crate::recording::testing::{CountingRng, escrow_key, goertzel, recording, session, sine, two_tones, vault_key};
+use crate::recording::testing::{escrow_key, goertzel, recording, session, sine, two_tones, vault_key};
 use rand::SeedableRng as _;
 use rand::rngs::StdRng;
 use std::path::Path;
@@ -18,7 +17,7 @@ use std::sync::mpsc as std_mpsc;
 use std::time::Instant;
 
 /// A worker's ring, as a channel.
-struct Ring(std_mpsc::Receiver<TapFrame>);
+struct Ring(Receiver<TapFrame>);
 
 impl TapSource for Ring {
     fn pop(&mut self) -> Option<TapFrame> {
@@ -52,7 +51,7 @@ fn config(dir: &Path) -> RecordingConfig {
 
 fn open(config: &RecordingConfig, catalog: Arc<MemoryCatalog>) -> Result<House, RecorderError> {
     let clock = Clock::system();
-    let (frames, ring) = std_mpsc::channel();
+    let (frames, ring) = channel();
     let (events, event_queue) = mpsc::channel(256);
     let rng = Box::new(StdRng::from_os_rng());
     let sources: Vec<Box<dyn TapSource>> = vec![Box::new(Ring(ring))];
@@ -164,7 +163,7 @@ async fn without_the_right_key_nothing_is_heard() {
     assert!(matches!(house.vault(&config, Some(stranger)).open(recording(1)).await, Err(VaultError::NotARecipient)));
     let vault = house.vault(&config, Some(vault_key()));
     assert!(matches!(vault.open(recording(9)).await, Err(VaultError::NotFound(_))));
-    // Nor is any of the tone in the store's bytes: they do not compress, and hold no frame of silence either.
+    // Altered in the store, it is not played, and the verifier says so.
     let stored = &verify(&config.store_dir).await.unwrap().files[0];
     let mut bytes = std::fs::read(&stored.path).unwrap();
     let at = bytes.len() / 2;
@@ -206,13 +205,14 @@ async fn what_a_shutdown_leaves_unindexed_is_indexed_at_the_next_start() {
     house.speak(2, start, 50);
     assert!(!house.close().await, "the catalogue is down, and says so");
     assert!(catalog.rows().await.is_empty());
-    catalog.set_down(false);
-    let house = open(&config, catalog).unwrap();
+    // Another catalogue, so that the first run's retries cannot do the second's work.
+    let house = open(&config, Arc::default()).unwrap();
     house.catalog.wait_for(2, RecordingState::Stored).await;
     let reasons: Vec<_> = house.catalog.rows().await.into_iter().map(|row| row.end_reason.unwrap()).collect();
     assert_eq!(reasons, ["answered", "shutdown"]);
     let playable = house.vault(&config, Some(vault_key())).open(recording(2)).await.unwrap();
-    assert!(playable.samples() >= 8_000, "{}", playable.samples());
+    // The frames were told ahead of their time: half a second was final when the shutdown came, the rest was not yet.
+    assert!(playable.samples() >= 4_000, "{}", playable.samples());
     house.close().await;
 }
 
@@ -251,9 +251,3 @@ async fn a_full_disk_refuses_best_effort_before_required() {
     house.close().await;
 }
 
-#[test]
-fn ids_of_tests_differ() {
-    let ids: std::collections::BTreeSet<RecordingId> = (0..=255).map(recording).collect();
-    assert_eq!(ids.len(), 256);
-    drop(CountingRng(0));
-}
