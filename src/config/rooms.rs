@@ -21,7 +21,7 @@ use crate::config::secret;
 use crate::ids::Extension;
 use crate::ids::TrunkName;
 use crate::recording::Obligation;
-use crate::recording::io::spool::Watermarks;
+use crate::recording::io::disk::Watermarks;
 use crate::recording::io::thread::RecordingConfig;
 use crate::routing::DialPlan;
 use crate::routing::DialRule;

@@ -9,6 +9,7 @@ pub mod http;
 pub mod ladder;
 pub mod pbx;
 mod pbx_trace;
+mod prepare;
 pub mod proof;
 pub mod servers;
 pub mod settings;
@@ -33,7 +34,7 @@ use crate::demo::agent::{Agent, AgentOptions, Mode};
 use crate::demo::gateway::GatewayProcess;
 use crate::demo::pbx::Pbx;
 use crate::demo::servers::{DEMO_PEOPLE, LdapServer, PostgresServer};
-use crate::demo::settings::{Settings, demo_config};
+use crate::demo::settings::Settings;
 
 /// What `tandem demo` was asked for.
 #[derive(Debug, Clone)]
@@ -119,7 +120,7 @@ impl Stage {
         let (for_database, for_ldap) = (place("postgres"), place("ldap"));
         let (database, ldap) = tokio::join!(PostgresServer::launch(&for_database), LdapServer::launch(&for_ldap));
         let (database, ldap) = (database?, ldap?);
-        write_config(&settings, &demo_config(&settings, &database, &ldap))?;
+        prepare::site(&settings, &database, &ldap).await?;
         say("starting the gateway and the simulated PBX")?;
         let (ladder, log) = ladder::Ladder::new(clock);
         let gateway = GatewayProcess::start(settings.clone()).await?;
@@ -176,17 +177,6 @@ fn check_free(settings: &Settings) -> Result<()> {
             .with_context(|| format!("UDP {address} is taken ({whose}): end what listens there"))?;
     }
     Ok(())
-}
-
-/// It holds passwords: nobody else may read it.
-fn write_config(settings: &Settings, text: &str) -> Result<()> {
-    use std::os::unix::fs::OpenOptionsExt as _;
-    let path = settings.config_file();
-    if path.exists() {
-        fs::remove_file(&path)?;
-    }
-    let mut file = fs::OpenOptions::new().create_new(true).write(true).mode(0o600).open(&path)?;
-    Ok(file.write_all(text.as_bytes())?)
 }
 
 fn welcome(settings: &Settings) -> String {

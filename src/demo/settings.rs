@@ -64,32 +64,121 @@ fn path(path: &Path) -> String {
 
 /// The text of `var/demo/tandem.toml`.
 pub fn demo_config(settings: &Settings, database: &PostgresServer, directory: &LdapServer) -> String {
-    let Settings { sip, http, https, pbx, directory: root, .. } = settings;
+    [site(settings), people(directory), archive(settings, database)].concat()
+}
+
+/// SIP, the trunk, the dial plan, agents, media and HTTP. Bob echoes for load tests, so he may have many calls.
+fn site(settings: &Settings) -> String {
+    let Settings { sip, http, https, pbx, .. } = settings;
+    let (ip, port, tls_port) = (sip.ip(), http.port(), https.port());
     format!(
-        "# Written by `tandem demo`, anew at each start.\n\
-         [node]\nname = \"demo\"\nstate_dir = {state}\n\n\
-         [sip]\nudp = [\"{sip}\"]\ntcp = [\"{sip}\"]\n\n\
-         [[trunk]]\nname = \"pbx\"\ntargets = [\"sip:{pbx};transport=udp\"]\nnetworks = [\"127.0.0.0/8\"]\ncodecs = [\"PCMU\", \"PCMA\"]\n\n\
-         [media]\nbind = \"{ip}\"\nrtp_ports = \"20000-24999\"\n\n\
-         [http]\nlisten = \"{http}\"\ntls_listen = \"{https}\"\norigins = [\"http://{http}\", \"http://localhost:{port}\", \"https://{https}\"]\n\n\
-         [ldap]\nurls = [{ldap}]\nstart_tls = true\nca_file = {ca}\nbind_dn = {bind_dn}\nbind_password = {bind_password}\n\
-         people_dn = {people}\ngroups_dn = {groups}\n\n\
-         [database]\nurl = {database}\nowner_url = {owner}\n\n\
-         [recording]\npolicy = \"required\"\nspool_dir = {spool}\nstore_dir = {vault}\n\n\
-         [vault]\nkeys_dir = {keys}\n",
-        state = path(&root.join("state")),
-        ip = sip.ip(),
-        port = http.port(),
-        ldap = quoted(&directory.url()),
+        r#"# Written by `tandem demo`, anew at each start.
+[node]
+name = "demo"
+drain_timeout = "5s"
+
+[sip]
+udp = "{sip}"
+tcp = "{sip}"
+
+[[trunk]]
+name = "pbx"
+networks = ["127.0.0.0/8"]
+targets = ["udp:{pbx}"]
+codecs = ["PCMU", "PCMA"]
+media_bind = "{ip}"
+recording = "required"
+
+[dial]
+extensions = ["1000-1999"]
+
+[[dial.rule]]
+prefix = "6"
+digits = "3"
+trunk = "pbx"
+
+[agents]
+no_answer = "15s"
+resume = "10s"
+
+[agents.calls_max_of]
+"1002" = 250
+
+[media]
+browser_bind = "{ip}"
+browser_port = 0
+trunk_ports = "20000-24999"
+
+[http]
+plain = "{http}"
+tls = "{https}"
+certificate_file = "https.pem"
+key_file = "https.key"
+origins = ["http://{http}", "http://localhost:{port}", "https://{https}", "https://localhost:{tls_port}"]
+messages_per_second = 500
+
+[login]
+secret_file = "keys/login.secret"
+
+"#
+    )
+}
+
+/// The directory, by StartTLS.
+fn people(directory: &LdapServer) -> String {
+    let groups = directory.groups_dn();
+    let group = |name: &str| quoted(&format!("cn={name},{groups}"));
+    format!(
+        r#"[ldap]
+servers = [{url}]
+ca_file = {ca}
+bind_dn = {bind_dn}
+bind_password = {bind_password}
+user_base = {user_base}
+group_base = {group_base}
+
+[ldap.groups]
+agent = [{agents}]
+supervisor = [{supervisors}]
+compliance = [{compliance}]
+approver = [{approvers}]
+auditor = [{auditors}]
+operator = [{operators}]
+
+"#,
+        url = quoted(&directory.url()),
         ca = path(&directory.ca_file()),
         bind_dn = quoted(directory.service_dn()),
         bind_password = quoted(directory.service_password()),
-        people = quoted(directory.people_dn()),
-        groups = quoted(directory.groups_dn()),
-        database = quoted(&database.url()),
+        user_base = quoted(&directory.people_dn()),
+        group_base = quoted(&groups),
+        agents = group("agents"),
+        supervisors = group("supervisors"),
+        compliance = group("compliance"),
+        approvers = group("approvers"),
+        auditors = group("auditors"),
+        operators = group("operators"),
+    )
+}
+
+/// The database, the recorder and the vault: in the demo one process records and plays.
+fn archive(settings: &Settings, database: &PostgresServer) -> String {
+    format!(
+        r#"[database]
+url = {url}
+owner_url = {owner}
+
+[recording]
+spool_dir = "spool"
+store_dir = {store}
+node_key_file = "keys/node.key"
+
+[vault]
+recipients = ["keys/vault.key.pub"]
+private_key_file = "keys/vault.key"
+"#,
+        url = quoted(&database.url()),
         owner = quoted(&database.owner_url()),
-        spool = path(&root.join("spool")),
-        vault = path(&settings.vault()),
-        keys = path(&root.join("keys")),
+        store = path(&settings.vault()),
     )
 }

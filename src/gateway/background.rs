@@ -46,7 +46,7 @@ pub(super) fn watch_directory(
                 (Err(reason), false) => tracing::warn!(%reason, "the directory does not answer; trying again"),
                 (Ok(()), true) => {}
             }
-            health.send_replace(now);
+            drop(health.send_replace(now));
             if !pause(DIRECTORY_PROBE_INTERVAL, &stop).await {
                 return;
             }

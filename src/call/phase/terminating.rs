@@ -120,7 +120,9 @@ impl Terminating {
                 context.recorder(recording::Command::Stop { recording, at, end_reason });
             }
             RecordingState::Active | RecordingState::Starting => {
+                // Nobody talked: whether something was heard before (early media) the recorder settles by itself.
                 context.recorder(recording::Command::Abandon { recording, at });
+                context.recording = RecordingState::Sealed;
             }
             // Frames were lost, or the recorder gave up: what it has is sealed all the same, and nobody waits for it.
             RecordingState::Failed => {
