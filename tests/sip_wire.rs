@@ -19,7 +19,8 @@ use tandem::sip::{Command, EndCause, Event, OutgoingInvite, Party, StatusCode, T
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-const ANSWER: &[u8] = b"v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\nm=audio 9 RTP/AVP 0\r\n";
+const ANSWER: &[u8] =
+    b"v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\nm=audio 9 RTP/AVP 0\r\n";
 
 struct Gateway {
     udp: SocketAddr,
@@ -36,10 +37,8 @@ async fn gateway(target: Target) -> Gateway {
     let (udp, tcp) = (transports.udp_addresses()[0], transports.tcp_addresses()[0]);
     let clock = Clock::system();
     let mut config = Config::new(clock);
-    config.listen = vec![
-        Listen { transport: Transport::Udp, address: udp },
-        Listen { transport: Transport::Tcp, address: tcp },
-    ];
+    config.listen =
+        vec![Listen { transport: Transport::Udp, address: udp }, Listen { transport: Transport::Tcp, address: tcp }];
     config.trunks = vec![Trunk::of_target(TrunkName::new("pbx"), target)];
     let (handle, commands) = task::commands();
     let (sender, events) = mpsc::channel(64);
@@ -70,7 +69,10 @@ async fn sipp_calls_us(transport: Transport) {
     let directory = tempfile::tempdir().unwrap();
     let (address, mode) = if transport == Transport::Udp { (gateway.udp, "u1") } else { (gateway.tcp, "t1") };
     let (address, port) = (address.to_string(), free_port().to_string());
-    let mut sipp = sipp(&["-sn", "uac", "-t", mode, "-p", &port, "-s", "1001", "-m", "20", "-r", "20", &address], directory.path());
+    let mut sipp = sipp(
+        &["-sn", "uac", "-t", mode, "-p", &port, "-s", "1001", "-m", "20", "-r", "20", &address],
+        directory.path(),
+    );
     let mut ended = 0;
     let status = loop {
         tokio::select! {

@@ -24,7 +24,10 @@ const SECURITY_HEADERS: [(HeaderName, HeaderValue); 6] = [
     (header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(CONTENT_SECURITY_POLICY)),
     (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
     (header::REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
-    (HeaderName::from_static("permissions-policy"), HeaderValue::from_static("microphone=(self), speaker-selection=(self), camera=(), geolocation=()")),
+    (
+        HeaderName::from_static("permissions-policy"),
+        HeaderValue::from_static("microphone=(self), speaker-selection=(self), camera=(), geolocation=()"),
+    ),
     (HeaderName::from_static("cross-origin-opener-policy"), HeaderValue::from_static("same-origin")),
     (HeaderName::from_static("cross-origin-resource-policy"), HeaderValue::from_static("same-origin")),
 ];
@@ -52,7 +55,10 @@ fn page(name: &str, headers: &HeaderMap) -> Response {
     if Assets::get(name).is_some() {
         return file(name, NO_CACHE, headers);
     }
-    let type_and_cache = [(header::CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8")), (header::CACHE_CONTROL, NO_CACHE)];
+    let type_and_cache = [
+        (header::CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8")),
+        (header::CACHE_CONTROL, NO_CACHE),
+    ];
     (StatusCode::SERVICE_UNAVAILABLE, SECURITY_HEADERS, type_and_cache, NOT_BUILT).into_response()
 }
 
@@ -123,7 +129,11 @@ mod tests {
     fn every_answer_bears_the_policy() {
         for response in [page("phone.html", &HeaderMap::new()), file("assets/none.js", IMMUTABLE, &HeaderMap::new())] {
             let policy = response.headers()[header::CONTENT_SECURITY_POLICY].to_str().unwrap();
-            assert!(policy.contains("script-src 'self'") && policy.contains("style-src 'self'") && !policy.contains("unsafe"));
+            assert!(
+                policy.contains("script-src 'self'")
+                    && policy.contains("style-src 'self'")
+                    && !policy.contains("unsafe")
+            );
             assert_eq!(response.headers()[header::X_CONTENT_TYPE_OPTIONS], "nosniff");
         }
     }

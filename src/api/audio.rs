@@ -135,7 +135,11 @@ async fn read_next(audio: &mut Box<dyn Audio>, rest: Range<u64>) -> Result<Bytes
     let piece = rest.start..rest.end.min(rest.start.saturating_add(HTTP_AUDIO_READ_BYTES));
     let wanted = piece.end - piece.start;
     let bytes = audio.read(piece).await?;
-    if bytes.len() as u64 == wanted { Ok(bytes) } else { Err(AudioError::Damaged(format!("{} bytes instead of {wanted}", bytes.len()))) }
+    if bytes.len() as u64 == wanted {
+        Ok(bytes)
+    } else {
+        Err(AudioError::Damaged(format!("{} bytes instead of {wanted}", bytes.len())))
+    }
 }
 
 fn unreadable(error: &AudioError, recording: RecordingId) -> Problem {

@@ -14,8 +14,10 @@ pub(super) const KNOWN_BROWSER: &str = "__Host-tandem_known";
 
 /// The value of a cookie; None where it is absent, and where it is there twice, for then one of them is not ours.
 pub(super) fn value<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
-    let pairs = headers.get_all(header::COOKIE).iter().filter_map(|line| line.to_str().ok()).flat_map(|line| line.split(';'));
-    let mut values = pairs.filter_map(|pair| pair.trim().split_once('=')).filter(|(key, _)| *key == name).map(|(_, value)| value);
+    let pairs =
+        headers.get_all(header::COOKIE).iter().filter_map(|line| line.to_str().ok()).flat_map(|line| line.split(';'));
+    let mut values =
+        pairs.filter_map(|pair| pair.trim().split_once('=')).filter(|(key, _)| *key == name).map(|(_, value)| value);
     let first = values.next()?;
     values.next().is_none().then_some(first)
 }

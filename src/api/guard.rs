@@ -80,7 +80,9 @@ pub fn is_allowed_origin(headers: &HeaderMap, origins: &[String]) -> bool {
 pub(super) async fn refuse_foreign_origins(State(state): State<ApiState>, request: Request, next: Next) -> Response {
     let changes = !matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
     let headers = request.headers();
-    let without_browser = !headers.contains_key(header::ORIGIN) && !headers.contains_key(header::COOKIE) && !headers.contains_key("sec-fetch-site");
+    let without_browser = !headers.contains_key(header::ORIGIN)
+        && !headers.contains_key(header::COOKIE)
+        && !headers.contains_key("sec-fetch-site");
     if changes && !without_browser && !is_allowed_origin(headers, &state.config.origins) {
         return Problem::new(Kind::ForeignOrigin).into_response();
     }

@@ -37,7 +37,9 @@ pub(super) async fn readyz(State(state): State<ApiState>, peer: Peer) -> Respons
         let seen = dependency.health.borrow().clone();
         ready &= seen.is_ok() || !dependency.required;
         let detail = seen.as_ref().err().filter(|_| tells_reasons);
-        told.push(json!({ "name": dependency.name, "ok": seen.is_ok(), "required": dependency.required, "detail": detail }));
+        told.push(
+            json!({ "name": dependency.name, "ok": seen.is_ok(), "required": dependency.required, "detail": detail }),
+        );
     }
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let body = json!({ "status": if ready { "ready" } else { "not_ready" }, "dependencies": told });
@@ -48,7 +50,9 @@ pub(super) async fn readyz(State(state): State<ApiState>, peer: Peer) -> Respons
 pub(super) async fn metrics(State(state): State<ApiState>, peer: Peer) -> Response {
     let allowed = peer.is_this_machine() || state.config.metrics_to_everybody;
     let answer = match &state.metrics {
-        Some(handle) if allowed => ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], handle.render()).into_response(),
+        Some(handle) if allowed => {
+            ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], handle.render()).into_response()
+        }
         _ => Problem::new(Kind::NotFound).into_response(),
     };
     std::future::ready(answer).await

@@ -123,7 +123,13 @@ async fn judged(state: &ApiState, user: &UserName, password: &SecretString) -> R
 
 /// A login must not fail or wait for the database: agents go on working without it. So this line is best effort.
 fn record(state: &ApiState, identity: &Identity, action: AuditAction, peer: Peer) {
-    let entry = AuditEntry { actor: identity.user.clone(), action, object: String::new(), peer: peer.text(), detail: String::new() };
+    let entry = AuditEntry {
+        actor: identity.user.clone(),
+        action,
+        object: String::new(),
+        peer: peer.text(),
+        detail: String::new(),
+    };
     let audit = std::sync::Arc::clone(&state.audit);
     drop(tokio::spawn(async move {
         if let Err(error) = audit.append(&entry).await {

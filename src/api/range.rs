@@ -68,7 +68,18 @@ mod tests {
 
     #[test]
     fn what_is_no_single_range_is_ignored() {
-        for header in ["", "bytes", "bytes=", "bytes=-", "bytes=5-1", "bytes=0-1,5-6", "items=0-1", "bytes=+1-2", "bytes=a-b", "bytes=--5"] {
+        for header in [
+            "",
+            "bytes",
+            "bytes=",
+            "bytes=-",
+            "bytes=5-1",
+            "bytes=0-1,5-6",
+            "items=0-1",
+            "bytes=+1-2",
+            "bytes=a-b",
+            "bytes=--5",
+        ] {
             assert_eq!(asked(Some(header), 100), Asked::Whole, "{header}");
         }
         assert_eq!(asked(None, 100), Asked::Whole);

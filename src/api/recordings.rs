@@ -89,7 +89,12 @@ pub(super) async fn list(
 }
 
 /// `GET /api/v1/recordings/{id}`.
-pub(super) async fn read(State(state): State<ApiState>, peer: Peer, session: Session, Path(id): Path<String>) -> Result<Response, Problem> {
+pub(super) async fn read(
+    State(state): State<ApiState>,
+    peer: Peer,
+    session: Session,
+    Path(id): Path<String>,
+) -> Result<Response, Problem> {
     let row = authorized(&state, &session, &id).await?;
     audit(&state, &session, AuditAction::ReadRecording, row.meta.recording.to_string(), peer, String::new()).await?;
     Ok(Json(answer(row)).into_response())
@@ -132,7 +137,9 @@ fn catalog_down(error: &CatalogError) -> Problem {
 fn filter(search: &Search) -> Result<RecordingFilter, Problem> {
     let bad = |field: &str, what: &str| Problem::because(Kind::BadRequest, format!("{field}: {what}"));
     let time = |field: &str, text: &Option<String>| -> Result<Option<WallTime>, Problem> {
-        let parsed = text.as_deref().map(|text| parse_time(text).ok_or_else(|| bad(field, "expected a time such as 2026-01-31T12:00:00Z")));
+        let parsed = text
+            .as_deref()
+            .map(|text| parse_time(text).ok_or_else(|| bad(field, "expected a time such as 2026-01-31T12:00:00Z")));
         parsed.transpose()
     };
     let number = match (&search.number, &search.number_prefix, &search.number_part) {
@@ -142,8 +149,16 @@ fn filter(search: &Search) -> Result<RecordingFilter, Problem> {
         (None, None, Some(part)) => Some(NumberFilter::Substring(part.clone())),
         _ => return Err(bad("number", "only one of number, number_prefix, number_part")),
     };
-    let state = search.state.as_deref().map(|word| RecordingState::parse(word).ok_or_else(|| bad("state", "unknown"))).transpose()?;
-    let after = search.cursor.as_deref().map(|text| parse_cursor(text).ok_or_else(|| bad("cursor", "not one of ours"))).transpose()?;
+    let state = search
+        .state
+        .as_deref()
+        .map(|word| RecordingState::parse(word).ok_or_else(|| bad("state", "unknown")))
+        .transpose()?;
+    let after = search
+        .cursor
+        .as_deref()
+        .map(|text| parse_cursor(text).ok_or_else(|| bad("cursor", "not one of ours")))
+        .transpose()?;
     Ok(RecordingFilter {
         from: time("from", &search.from)?,
         until: time("until", &search.until)?,

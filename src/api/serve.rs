@@ -113,7 +113,8 @@ impl Listeners {
         };
         let encrypted = async {
             let Some((listener, config)) = self.https else { return Ok(()) };
-            let mut server = axum_server::from_tcp_rustls(listener, RustlsConfig::from_config(config))?.handle(handle.clone());
+            let mut server =
+                axum_server::from_tcp_rustls(listener, RustlsConfig::from_config(config))?.handle(handle.clone());
             server.http_builder().http1().timer(TokioTimer::new()).header_read_timeout(HTTP_REQUEST_TIMEOUT);
             server.serve(service.clone()).await
         };
@@ -134,7 +135,8 @@ fn bind(address: SocketAddr, key: &'static str) -> Result<TcpListener, ServeErro
 }
 
 fn server_config(https: &Https) -> Result<ServerConfig, ServeError> {
-    let certificate = |source| ServeError::File { path: https.certificate_file.clone(), key: "https.certificate_file", source };
+    let certificate =
+        |source| ServeError::File { path: https.certificate_file.clone(), key: "https.certificate_file", source };
     let chain = CertificateDer::pem_file_iter(&https.certificate_file).map_err(certificate)?;
     let chain = chain.collect::<Result<Vec<_>, _>>().map_err(certificate)?;
     let key = PrivateKeyDer::from_pem_file(&https.key_file);

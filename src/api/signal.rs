@@ -58,7 +58,9 @@ mod tests {
     use crate::signaling::io::presence::Presence;
     use crate::signaling::io::socket::TokenVerifier;
     use crate::signaling::session::Verified;
-    use crate::signaling::{AgentState, CallRequest, CloseCode, Command, Config, Error, Event, EventKind, Notification};
+    use crate::signaling::{
+        AgentState, CallRequest, CloseCode, Command, Config, Error, Event, EventKind, Notification,
+    };
     use axum::http::HeaderValue;
     use futures_util::{SinkExt, StreamExt};
     use rand::SeedableRng;
@@ -124,7 +126,9 @@ mod tests {
         }
 
         async fn request(&mut self) -> (SignalingId, crate::signaling::RequestToken, CallId, CallRequest) {
-            let Event { session, kind: EventKind::Request { token, call, request } } = self.event().await else { panic!("not a request") };
+            let Event { session, kind: EventKind::Request { token, call, request } } = self.event().await else {
+                panic!("not a request")
+            };
             (session, token, call, request)
         }
     }
@@ -207,7 +211,10 @@ mod tests {
         assert_eq!(alice.next().await["method"], "agent.state");
         assert_eq!(alice.next().await["id"], 1);
         let agent = house.presence.agent(&Extension::new("1001")).unwrap();
-        assert_eq!((agent.state, agent.connected, agent.calls_active, agent.calls_max), (AgentState::Available, true, 0, 8));
+        assert_eq!(
+            (agent.state, agent.connected, agent.calls_active, agent.calls_max),
+            (AgentState::Available, true, 0, 8)
+        );
         assert_eq!(agent.sessions, [session]);
 
         assert!(house.presence.send(session, incoming(call(1))));
@@ -236,7 +243,10 @@ mod tests {
         let (session, token, _, request) = house.request().await;
         assert_eq!(request, CallRequest::Dial { to: "600".into() });
         assert_eq!(house.presence.user("agent1001").unwrap().calls_active, 1);
-        house.presence.send(session, Command::Reply { token, result: Err(Error::new("call.forbidden", "not in the dial plan", false)) });
+        house.presence.send(
+            session,
+            Command::Reply { token, result: Err(Error::new("call.forbidden", "not in the dial plan", false)) },
+        );
         assert_eq!(alice.next().await["error"]["data"]["code"], "call.forbidden");
         // The answer to the next request proves that the refusal was worked off.
         alice.ask(2, "session.ping", json!({})).await;
@@ -249,7 +259,10 @@ mod tests {
         let house = House::usual().await;
         for origin in [Some("http://evil.test"), Some("null"), None] {
             let refused = dial(house.address, origin, Some(SUBPROTOCOL)).await.err();
-            assert!(matches!(&refused, Some(WsError::Http(answer)) if answer.status() == 403), "{origin:?}: {refused:?}");
+            assert!(
+                matches!(&refused, Some(WsError::Http(answer)) if answer.status() == 403),
+                "{origin:?}: {refused:?}"
+            );
         }
         let lenient = House::start(Config { allow_no_origin: true, ..Config::default() }).await;
         assert!(dial(lenient.address, None, Some(SUBPROTOCOL)).await.is_ok());
@@ -306,7 +319,10 @@ mod tests {
         let resume = json!({"session_id": opened["session_id"], "seq": 1});
         let (mut alice, opened) = Client::open(&house, "agent1001", Some(resume)).await;
         assert!(matches!(house.event().await, Event { session: same, kind: EventKind::Resumed } if same == session));
-        assert_eq!((&opened["resumed"], &opened["replayed"], &opened["agent"]["state"]), (&json!(true), &json!(true), &json!("available")));
+        assert_eq!(
+            (&opened["resumed"], &opened["replayed"], &opened["agent"]["state"]),
+            (&json!(true), &json!(true), &json!("available"))
+        );
         assert_eq!(alice.next().await["method"], "call.incoming");
         assert!(house.presence.user("agent1001").unwrap().connected);
     }
@@ -345,8 +361,15 @@ mod tests {
         assert_eq!(old.next().await["method"], "session.replaced");
         assert_eq!(old.close_code().await, 4409);
         let kinds = [house.event().await, house.event().await];
-        assert!(kinds.iter().any(|event| matches!(event.kind, EventKind::Closed) && event.session.to_string() == opened["session_id"]));
-        assert!(kinds.iter().any(|event| matches!(event.kind, EventKind::Opened(_)) && event.session.to_string() == newer["session_id"]));
+        assert!(
+            kinds
+                .iter()
+                .any(|event| matches!(event.kind, EventKind::Closed)
+                    && event.session.to_string() == opened["session_id"])
+        );
+        assert!(kinds.iter().any(
+            |event| matches!(event.kind, EventKind::Opened(_)) && event.session.to_string() == newer["session_id"]
+        ));
         assert_eq!(house.presence.everybody().len(), 1);
     }
 

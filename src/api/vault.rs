@@ -45,9 +45,11 @@ fn refusal(error: &VaultError) -> AudioError {
     match error {
         VaultError::VaultAbsent | VaultError::Key(_) | VaultError::NotARecipient => AudioError::Locked,
         VaultError::Differs { .. } | VaultError::Playback(_) => AudioError::Damaged(reason),
-        VaultError::NotFound(_) | VaultError::NotPlayable(_) | VaultError::Catalog(_) | VaultError::Store(_) | VaultError::File { .. } => {
-            AudioError::Unavailable(reason)
-        }
+        VaultError::NotFound(_)
+        | VaultError::NotPlayable(_)
+        | VaultError::Catalog(_)
+        | VaultError::Store(_)
+        | VaultError::File { .. } => AudioError::Unavailable(reason),
     }
 }
 

@@ -62,7 +62,8 @@ impl Lockout {
             return Admission::Granted;
         }
         // One more fits once so many of the oldest have left that fewer than the budget remain.
-        let leaves = attempts.get(attempts.len().saturating_sub(budget.max(1))).or(attempts.front()).copied().unwrap_or(now);
+        let leaves =
+            attempts.get(attempts.len().saturating_sub(budget.max(1))).or(attempts.front()).copied().unwrap_or(now);
         Admission::Refused { retry_after: (leaves + self.config.window).saturating_duration_since(now) }
     }
 
@@ -100,7 +101,11 @@ impl Lockout {
         if self.attempts.len() < LOCKOUT_USERS_MAX || self.attempts.contains_key(user) {
             return;
         }
-        let least = self.attempts.iter().min_by_key(|(_, attempts)| (attempts.len(), attempts.back().copied())).map(|(user, _)| user.clone());
+        let least = self
+            .attempts
+            .iter()
+            .min_by_key(|(_, attempts)| (attempts.len(), attempts.back().copied()))
+            .map(|(user, _)| user.clone());
         if let Some(least) = least {
             self.attempts.remove(&least);
         }

@@ -7,7 +7,8 @@ use crate::auth::Role;
 
 impl Role {
     /// Every role.
-    pub const ALL: [Self; 6] = [Self::Agent, Self::Supervisor, Self::Compliance, Self::Approver, Self::Auditor, Self::Operator];
+    pub const ALL: [Self; 6] =
+        [Self::Agent, Self::Supervisor, Self::Compliance, Self::Approver, Self::Auditor, Self::Operator];
 
     /// The word in configuration and on the wire.
     pub const fn as_str(self) -> &'static str {

@@ -98,7 +98,11 @@ impl TokenKeys {
     pub fn new(secret: &[u8; 32]) -> Self {
         let root = hmac::Key::new(hmac::HMAC_SHA256, secret);
         let derive = |label: &[u8]| hmac::Key::new(hmac::HMAC_SHA256, hmac::sign(&root, label).as_ref());
-        Self { session: derive(b"tandem session"), signaling: derive(b"tandem signaling"), known_browser: derive(b"tandem known browser") }
+        Self {
+            session: derive(b"tandem session"),
+            signaling: derive(b"tandem signaling"),
+            known_browser: derive(b"tandem known browser"),
+        }
     }
 
     /// Signs `claims` for `purpose`.

@@ -20,7 +20,7 @@ use crate::ids::LegId;
 use crate::ids::RecordingId;
 use crate::ids::SessionId;
 use crate::ids::SignalingId;
-use crate::media::tap::TapId;
+use crate::worker::TapId;
 
 pub use call::Call;
 pub use cause::Cause;

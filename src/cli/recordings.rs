@@ -78,7 +78,11 @@ struct Listing(Vec<RecordingRow>);
 
 impl fmt::Display for Listing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:36}  {:20}  {:8}  {:9}  {:6}  {:20}  LENGTH", "RECORDING", "STARTED", "STATE", "DIRECTION", "AGENT", "NUMBER")?;
+        write!(
+            f,
+            "{:36}  {:20}  {:8}  {:9}  {:6}  {:20}  LENGTH",
+            "RECORDING", "STARTED", "STATE", "DIRECTION", "AGENT", "NUMBER"
+        )?;
         for row in &self.0 {
             let meta = &row.meta;
             let seconds = row.samples / u64::from(row.sample_rate.max(1));
@@ -112,7 +116,12 @@ async fn list(config: &Config, agent: Option<String>, limit: u32, output: Format
     while rows.len() < wanted {
         let after = rows.last().map(|row| ListCursor { started: row.meta.started, recording: row.meta.recording });
         let left = u32::try_from(wanted - rows.len())?;
-        let filter = RecordingFilter { agent: agent.as_deref().map(Extension::new), after, limit: left.min(500), ..RecordingFilter::default() };
+        let filter = RecordingFilter {
+            agent: agent.as_deref().map(Extension::new),
+            after,
+            limit: left.min(500),
+            ..RecordingFilter::default()
+        };
         let page = catalog.list(&filter).await.context("the recordings cannot be listed")?;
         if page.is_empty() {
             break;

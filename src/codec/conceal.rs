@@ -1,6 +1,10 @@
 //! Concealment of lost G.711: the last pitch period is repeated, and faded out within 100 ms.
 
-#![expect(clippy::cast_possible_truncation, clippy::cast_possible_wrap, reason = "weighted sums of 16-bit samples stay within 16 bits")]
+#![expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    reason = "weighted sums of 16-bit samples stay within 16 bits"
+)]
 
 use crate::limits::CONCEALMENT_MS_MAX;
 

@@ -213,7 +213,11 @@ mod tests {
                 let bits = if law == Law::Mu { !code } else { code ^ 0x55 };
                 let interval = usize::from(bits & 0x7f);
                 // µ-law's first interval stands for 0 itself (G.711 table 2a, y1 = 0).
-                let middle = if law == Law::Mu && interval == 0 { 0 } else { i32::midpoint(values[interval], values[interval + 1]) };
+                let middle = if law == Law::Mu && interval == 0 {
+                    0
+                } else {
+                    i32::midpoint(values[interval], values[interval + 1])
+                };
                 let positive = code & 0x80 != 0;
                 assert_eq!(i32::from(law.decode(code)), if positive { middle } else { -middle }, "{law:?} {code:#x}");
             }

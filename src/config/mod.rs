@@ -79,8 +79,7 @@ pub struct Http {
 
 /// Reads and checks the configuration in `path`, overruled by the environment.
 pub fn load(path: &Path) -> Result<Config, Error> {
-    let text = std::fs::read_to_string(path)
-        .map_err(|source| Error::Unreadable { path: path.to_owned(), source })?;
+    let text = std::fs::read_to_string(path).map_err(|source| Error::Unreadable { path: path.to_owned(), source })?;
     let source = Source { path: path.to_owned(), text };
     let file = parse(&source, env::overrides(std::env::vars()))?;
     rooms::build(file, &source)
@@ -94,10 +93,8 @@ fn parse(source: &Source, overrides: Vec<env::Override>) -> Result<raw::File, Er
     }
     let mut table: toml::Table = source.text.parse().map_err(|error| source.rejected(&error))?;
     env::apply(overrides, &mut table)?;
-    let merged = toml::to_string(&table).map_err(|error| Error::Environment {
-        variable: "TANDEM__*".to_owned(),
-        message: error.to_string(),
-    })?;
+    let merged = toml::to_string(&table)
+        .map_err(|error| Error::Environment { variable: "TANDEM__*".to_owned(), message: error.to_string() })?;
     // A fault that the file has by itself is shown there, in the words and the place that the engineer wrote.
     toml::from_str(&merged).map_err(|error| match as_written {
         Err(in_file) => in_file,

@@ -23,9 +23,7 @@ pub(super) fn optional(
     file: Option<&Path>,
 ) -> Result<Option<SecretString>, Error> {
     match (value, file) {
-        (Some(_), Some(_)) => {
-            Err(Error::Unusable { key, message: format!("is given twice: remove it or {key}_file") })
-        }
+        (Some(_), Some(_)) => Err(Error::Unusable { key, message: format!("is given twice: remove it or {key}_file") }),
         (Some(value), None) => Ok(Some(SecretString::from(value))),
         (None, Some(file)) => read(key, file).map(Some),
         (None, None) => Ok(None),

@@ -48,7 +48,8 @@ impl TryFrom<String> for Span {
     type Error = String;
 
     fn try_from(text: String) -> Result<Self, String> {
-        let wrong = || format!("{text:?} is not a time span; expected a whole number with ms, s, m or h, such as \"30s\"");
+        let wrong =
+            || format!("{text:?} is not a time span; expected a whole number with ms, s, m or h, such as \"30s\"");
         let unit_at = text.find(|c: char| !c.is_ascii_digit()).ok_or_else(wrong)?;
         let (number, unit) = text.split_at_checked(unit_at).ok_or_else(wrong)?;
         let number: u64 = number.parse().map_err(|_error: std::num::ParseIntError| wrong())?;
@@ -134,9 +135,9 @@ impl TryFrom<String> for Target {
             };
             Some((transport, address.parse().ok()?))
         });
-        parsed.map(Self).ok_or_else(|| {
-            format!("{text:?} is not a target; expected \"udp:ADDRESS:PORT\" or \"tcp:ADDRESS:PORT\"")
-        })
+        parsed
+            .map(Self)
+            .ok_or_else(|| format!("{text:?} is not a target; expected \"udp:ADDRESS:PORT\" or \"tcp:ADDRESS:PORT\""))
     }
 }
 

@@ -42,7 +42,9 @@ pub(super) fn watch_directory(
             let before = health.borrow().is_ok();
             match (&now, before) {
                 (Ok(()), false) => tracing::info!("the directory answers"),
-                (Err(reason), true) => tracing::error!(%reason, "the directory is gone; nobody can log in until it is back"),
+                (Err(reason), true) => {
+                    tracing::error!(%reason, "the directory is gone; nobody can log in until it is back")
+                }
                 (Err(reason), false) => tracing::warn!(%reason, "the directory does not answer; trying again"),
                 (Ok(()), true) => {}
             }

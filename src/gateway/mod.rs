@@ -121,14 +121,12 @@ pub async fn build(config: Config, metrics: PrometheusHandle) -> anyhow::Result<
 
     let (signaling_events, from_browsers) = mpsc::channel(limits::WORKER_EVENTS);
     let chance = Box::new(base.chance());
-    let presence =
-        Presence::new(config.signaling.clone(), base.clock, chance, signaling_events, base.tasks.clone());
+    let presence = Presence::new(config.signaling.clone(), base.clock, chance, signaling_events, base.tasks.clone());
 
     let (sip_handle, sip_commands) = sip::io::task::commands();
     let (sip_events, from_trunks) = mpsc::channel(limits::WORKER_EVENTS);
     let agent = sip::user_agent::UserAgent::new(user_agent(&config, &transports, base.clock), base.chance());
-    let sip_task =
-        sip::io::task::run(agent, transports, sip_commands, sip_events, base.clock, stop_sip.clone());
+    let sip_task = sip::io::task::run(agent, transports, sip_commands, sip_events, base.clock, stop_sip.clone());
     base.tasks.spawn(sip_task);
 
     let (record_queue, records) = mpsc::channel(limits::CALL_RECORDS_QUEUE);
@@ -174,7 +172,9 @@ pub async fn build(config: Config, metrics: PrometheusHandle) -> anyhow::Result<
     Ok(gateway)
 }
 
-fn https((address, certificate_file, key_file): (std::net::SocketAddr, std::path::PathBuf, std::path::PathBuf)) -> api::serve::Https {
+fn https(
+    (address, certificate_file, key_file): (std::net::SocketAddr, std::path::PathBuf, std::path::PathBuf),
+) -> api::serve::Https {
     api::serve::Https { address, certificate_file, key_file }
 }
 

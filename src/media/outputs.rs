@@ -57,10 +57,7 @@ impl Outputs {
     pub(crate) fn tap_audio(&mut self, place: Place, samples: &[i16], concealed: bool) {
         let mut position = place.position;
         for frame in samples.chunks(FRAME_SAMPLES_MAX) {
-            self.tap_body(
-                Place { position, ..place },
-                || TapBody::Pcm8k { samples: Samples8k::new(frame), concealed },
-            );
+            self.tap_body(Place { position, ..place }, || TapBody::Pcm8k { samples: Samples8k::new(frame), concealed });
             position += frame.len() as u64;
         }
     }

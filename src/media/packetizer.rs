@@ -43,7 +43,12 @@ impl Packetizer {
 }
 
 #[cfg(test)]
-#[expect(clippy::excessive_nesting, clippy::cast_possible_truncation, clippy::cast_possible_wrap, reason = "every length meets every other")]
+#[expect(
+    clippy::excessive_nesting,
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    reason = "every length meets every other"
+)]
 mod tests {
     use super::*;
 

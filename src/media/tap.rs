@@ -36,7 +36,10 @@ pub struct TapFrame {
 
 /// The content of a [`TapFrame`].
 #[derive(Debug, Clone)]
-#[expect(clippy::large_enum_variant, reason = "in place on purpose: nearly every frame is audio, and a ring is allocated once")]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "in place on purpose: nearly every frame is audio, and a ring is allocated once"
+)]
 pub enum TapBody {
     /// Linear PCM at 8 kHz.
     Pcm8k {

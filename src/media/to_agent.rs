@@ -270,7 +270,8 @@ impl ToAgent {
             let gap = clock.gap(timestamp, self.position);
             let passed = self.due.map_or(0, |due| samples_in(now.saturating_duration_since(due)));
             let believable = gap <= passed.cast_signed().saturating_add(DISAGREEMENT_MAX);
-            let overlap_max = if self.after_event { OVERLAP_MAX } else { OVERLAP_MAX.min(samples.cast_signed() as i64 - 1) };
+            let overlap_max =
+                if self.after_event { OVERLAP_MAX } else { OVERLAP_MAX.min(samples.cast_signed() as i64 - 1) };
             if believable && gap >= -overlap_max {
                 return gap;
             }

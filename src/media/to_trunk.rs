@@ -256,7 +256,9 @@ impl ToTrunk {
     fn samples_of(&self, packet: &Arrival<'_, PeerPayload>) -> Option<usize> {
         match packet.kind {
             PeerPayload::Opus => self.decoder.samples_of(packet.payload),
-            PeerPayload::Pcmu | PeerPayload::Pcma => Some(packet.payload.len()).filter(|len| (1..=PACKET_SAMPLES_MAX).contains(len)),
+            PeerPayload::Pcmu | PeerPayload::Pcma => {
+                Some(packet.payload.len()).filter(|len| (1..=PACKET_SAMPLES_MAX).contains(len))
+            }
             PeerPayload::TelephoneEvent { .. } => None,
         }
     }
@@ -338,7 +340,8 @@ impl ToTrunk {
             }
             self.position += (before - rest.len()) as u64;
             let mut codes = [0; PAYLOAD_BYTES_MAX];
-            let full = self.packetizer.full().map(|(packet, start)| (trunk.codec.law().encode_all(packet, &mut codes), start));
+            let full =
+                self.packetizer.full().map(|(packet, start)| (trunk.codec.law().encode_all(packet, &mut codes), start));
             if let Some((len, start)) = full {
                 self.packetizer.clear();
                 let marker = std::mem::take(&mut self.marker);

@@ -180,7 +180,10 @@ mod tests {
     #[test]
     fn the_signature_is_that_of_rfc_8032_test_1() {
         let seed: [u8; 32] =
-            crate::recording::serial::from_hex("9d61b19deffd5a60ba844af492ec2cc44449c5697b326919703bac031cae7f60").unwrap().try_into().unwrap();
+            crate::recording::serial::from_hex("9d61b19deffd5a60ba844af492ec2cc44449c5697b326919703bac031cae7f60")
+                .unwrap()
+                .try_into()
+                .unwrap();
         let key = NodeKey::of_seed(&seed).unwrap();
         assert_eq!(to_hex(key.public()), "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a");
         let signature = key.sign(b"");

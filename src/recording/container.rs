@@ -276,7 +276,16 @@ impl ChunkHeader {
         let [kind, codec] = from.take()?;
         let kind = ChunkKind::of_code(kind).ok_or(ContainerError::NotAChunk)?;
         let codec = ChunkCodec::of_code(codec).ok_or(ContainerError::NotAChunk)?;
-        Ok(Self { len, chunk_no, first_sample, n_samples, kind, codec, key_epoch: from.u16()?, prev_hash: from.take()? })
+        Ok(Self {
+            len,
+            chunk_no,
+            first_sample,
+            n_samples,
+            kind,
+            codec,
+            key_epoch: from.u16()?,
+            prev_hash: from.take()?,
+        })
     }
 }
 

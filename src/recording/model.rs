@@ -43,7 +43,9 @@ impl RecordingState {
 
     /// The reverse of [`Self::as_str`].
     pub fn parse(word: &str) -> Option<Self> {
-        [Self::Intent, Self::Spooling, Self::Sealed, Self::Stored, Self::Failed].into_iter().find(|state| state.as_str() == word)
+        [Self::Intent, Self::Spooling, Self::Sealed, Self::Stored, Self::Failed]
+            .into_iter()
+            .find(|state| state.as_str() == word)
     }
 
     /// Position on the way: a store may only ever write a higher one. `Failed` never replaces `Stored`.
@@ -120,7 +122,10 @@ pub struct RecordingMeta {
 impl fmt::Debug for RecordingMeta {
     // Names and numbers are personal data: they never reach a log by way of Debug.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RecordingMeta").field("recording", &self.recording).field("call", &self.call).finish_non_exhaustive()
+        f.debug_struct("RecordingMeta")
+            .field("recording", &self.recording)
+            .field("call", &self.call)
+            .finish_non_exhaustive()
     }
 }
 
@@ -271,7 +276,9 @@ impl FailureReason {
 
     /// The reverse of [`Self::as_str`].
     pub fn parse(word: &str) -> Option<Self> {
-        [Self::NotAnswered, Self::NoFile, Self::NoKey, Self::Spool, Self::Overload].into_iter().find(|reason| reason.as_str() == word)
+        [Self::NotAnswered, Self::NoFile, Self::NoKey, Self::Spool, Self::Overload]
+            .into_iter()
+            .find(|reason| reason.as_str() == word)
     }
 }
 

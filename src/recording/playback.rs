@@ -86,7 +86,9 @@ impl PlayableSegment {
 
     fn open(&self, entry: &IndexEntry) -> Result<Vec<i16>, PlaybackError> {
         let offset = usize::try_from(entry.offset).unwrap_or(usize::MAX);
-        let chunk = chunk_at(&self.bytes, offset).ok_or(PlaybackError::Container(ContainerError::Short))?.map_err(PlaybackError::Container)?;
+        let chunk = chunk_at(&self.bytes, offset)
+            .ok_or(PlaybackError::Container(ContainerError::Short))?
+            .map_err(PlaybackError::Container)?;
         let header = &chunk.header;
         if header.kind != ChunkKind::Audio {
             return Ok(vec![0; entry.n_samples as usize * 2]);
@@ -113,7 +115,10 @@ impl PlayableSegment {
             }
             let key = self.keys.get(&header.key_epoch).ok_or(PlaybackError::NoKey { epoch: header.key_epoch })?;
             let body = key.decrypt(chunk.header_bytes, header.chunk_no, chunk.body);
-            found.push((header.first_sample, body.map_err(|source| PlaybackError::Chunk { chunk_no: header.chunk_no, source })?));
+            found.push((
+                header.first_sample,
+                body.map_err(|source| PlaybackError::Chunk { chunk_no: header.chunk_no, source })?,
+            ));
         }
         Ok(found)
     }
@@ -215,9 +220,11 @@ impl VirtualWav<'_> {
     pub fn read(&self, range: Range<u64>) -> Result<Vec<u8>, PlaybackError> {
         let range = range.start.min(self.len())..range.end.min(self.len());
         let header = self.header();
-        let head = usize::try_from(range.start).unwrap_or(usize::MAX)..usize::try_from(range.end).unwrap_or(usize::MAX).min(header.len());
+        let head = usize::try_from(range.start).unwrap_or(usize::MAX)
+            ..usize::try_from(range.end).unwrap_or(usize::MAX).min(header.len());
         let mut bytes = header.get(head).unwrap_or_default().to_vec();
-        let (start, end) = (range.start.max(WAV_HEADER_BYTES) - WAV_HEADER_BYTES, range.end.saturating_sub(WAV_HEADER_BYTES));
+        let (start, end) =
+            (range.start.max(WAV_HEADER_BYTES) - WAV_HEADER_BYTES, range.end.saturating_sub(WAV_HEADER_BYTES));
         if start < end {
             let frames = start / FRAME_BYTES..end.div_ceil(FRAME_BYTES);
             let pcm = self.recording.pcm(frames)?;

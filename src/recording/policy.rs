@@ -35,12 +35,16 @@ impl RecordingPolicy {
     /// The policy that belongs to an obligation: required fails closed, all else goes on.
     pub const fn of(obligation: Obligation) -> Self {
         match obligation {
-            Obligation::Required => {
-                Self { obligation, on_start_failure: OnStartFailure::Reject, on_mid_call_failure: OnMidCallFailure::Hangup }
-            }
-            Obligation::BestEffort | Obligation::Never => {
-                Self { obligation, on_start_failure: OnStartFailure::Alert, on_mid_call_failure: OnMidCallFailure::ContinueAndAlert }
-            }
+            Obligation::Required => Self {
+                obligation,
+                on_start_failure: OnStartFailure::Reject,
+                on_mid_call_failure: OnMidCallFailure::Hangup,
+            },
+            Obligation::BestEffort | Obligation::Never => Self {
+                obligation,
+                on_start_failure: OnStartFailure::Alert,
+                on_mid_call_failure: OnMidCallFailure::ContinueAndAlert,
+            },
         }
     }
 
@@ -62,7 +66,10 @@ mod tests {
     #[test]
     fn a_required_recording_fails_closed_and_best_effort_open() {
         let required = RecordingPolicy::of(Obligation::Required);
-        assert_eq!((required.on_start_failure, required.on_mid_call_failure), (OnStartFailure::Reject, OnMidCallFailure::Hangup));
+        assert_eq!(
+            (required.on_start_failure, required.on_mid_call_failure),
+            (OnStartFailure::Reject, OnMidCallFailure::Hangup)
+        );
         assert!(required.records() && required.gates_audio());
         let best_effort = RecordingPolicy::of(Obligation::BestEffort);
         assert_eq!(best_effort.on_mid_call_failure, OnMidCallFailure::ContinueAndAlert);

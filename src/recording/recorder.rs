@@ -11,7 +11,9 @@ use crate::ids::{NodeId, RecordingId};
 use crate::media::tap::{TapFrame, TapId};
 use crate::recording::chain::NodeKey;
 use crate::recording::container::FILE_HEADER_BYTES;
-use crate::recording::model::{RecordingEnded, RecordingFailed, RecordingMeta, SegmentOpened, SegmentSealed, WrappedKey};
+use crate::recording::model::{
+    RecordingEnded, RecordingFailed, RecordingMeta, SegmentOpened, SegmentSealed, WrappedKey,
+};
 use crate::recording::seal::Recipient;
 use crate::recording::stream::RecordingStream;
 use crate::recording::{Command, Event, EventKind, RecordingSession};
@@ -182,7 +184,9 @@ impl SpoolReport {
     #[must_use]
     pub fn or_failed(self, reason: &str) -> Self {
         match self {
-            Self::Begun { recording } | Self::Ended { recording } => Self::Failed { recording, reason: reason.to_owned() },
+            Self::Begun { recording } | Self::Ended { recording } => {
+                Self::Failed { recording, reason: reason.to_owned() }
+            }
             Self::KeysDurable { .. } | Self::Written { .. } | Self::Failed { .. } => self,
         }
     }
@@ -263,7 +267,9 @@ impl Recorder {
     pub fn handle(&mut self, input: Input, now: Instant) {
         match input {
             Input::Command(Command::Start(session)) => self.start(*session, now),
-            Input::Command(Command::Answered { recording, at }) => self.with(recording, |stream, desk| stream.answered(at, desk)),
+            Input::Command(Command::Answered { recording, at }) => {
+                self.with(recording, |stream, desk| stream.answered(at, desk))
+            }
             Input::Command(Command::Stop { recording, at, end_reason }) => self.stop(recording, at, end_reason),
             Input::Command(Command::Abandon { recording, at }) => self.abandon(recording, at),
             Input::Frame(frame) => self.frame(&frame),
@@ -346,8 +352,12 @@ impl Recorder {
     fn spool_reported(&mut self, report: SpoolReport, now: Instant) {
         match report {
             SpoolReport::Begun { recording } => self.with(recording, RecordingStream::begun),
-            SpoolReport::KeysDurable { recording, epoch } => self.with(recording, |stream, _desk| stream.keys_durable(epoch)),
-            SpoolReport::Written { recording, chunks } => self.with(recording, |stream, _desk| stream.written(chunks, now)),
+            SpoolReport::KeysDurable { recording, epoch } => {
+                self.with(recording, |stream, _desk| stream.keys_durable(epoch))
+            }
+            SpoolReport::Written { recording, chunks } => {
+                self.with(recording, |stream, _desk| stream.written(chunks, now))
+            }
             SpoolReport::Ended { recording } => {
                 self.with(recording, RecordingStream::ended);
                 self.forget(recording);

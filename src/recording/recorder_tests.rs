@@ -4,7 +4,9 @@
 use super::*;
 use crate::recording::playback::{PlayableRecording, PlayableSegment};
 use crate::recording::segment::{ResyncReason, TimelineEvent};
-use crate::recording::testing::{CountingRng, config, escrow_key, goertzel, recording, session, sine, two_tones, vault_key};
+use crate::recording::testing::{
+    CountingRng, config, escrow_key, goertzel, recording, session, sine, two_tones, vault_key,
+};
 use crate::recording::verify::verify_file;
 
 /// A spool in memory: obeys at once.
@@ -80,8 +82,10 @@ impl MemorySpool {
 
     fn play(&self, recording: RecordingId, vault: &crate::recording::seal::VaultKey) -> PlayableRecording {
         let segments = self.files.iter().filter(|((of, _), _)| *of == recording).map(|((_, segment_no), bytes)| {
-            let keys = self.keys.iter().filter(|key| key.segment_no == *segment_no && key.recipient == vault.recipient().id());
-            PlayableSegment::new(bytes.clone().into(), keys.map(|key| vault.unwrap_key(key).unwrap()).collect()).unwrap()
+            let keys =
+                self.keys.iter().filter(|key| key.segment_no == *segment_no && key.recipient == vault.recipient().id());
+            PlayableSegment::new(bytes.clone().into(), keys.map(|key| vault.unwrap_key(key).unwrap()).collect())
+                .unwrap()
         });
         PlayableRecording::new(segments.collect())
     }
@@ -138,8 +142,12 @@ fn a_range_of_the_wav_is_the_same_bytes_as_the_whole() {
     assert_eq!(whole.len() as u64, wav.len());
     assert_eq!(wav.len(), 44 + 16_000 * 4);
     assert_eq!(&whole[..4], b"RIFF");
-    for range in [0..1, 0..44, 43..45, 44..48, 1_001..70_003, 16_043..16_049, wav.len() - 3..wav.len(), wav.len()..wav.len() + 9] {
-        let expected = whole.get(usize::try_from(range.start).unwrap()..usize::try_from(range.end.min(wav.len())).unwrap()).unwrap();
+    for range in
+        [0..1, 0..44, 43..45, 44..48, 1_001..70_003, 16_043..16_049, wav.len() - 3..wav.len(), wav.len()..wav.len() + 9]
+    {
+        let expected = whole
+            .get(usize::try_from(range.start).unwrap()..usize::try_from(range.end.min(wav.len())).unwrap())
+            .unwrap();
         assert_eq!(wav.read(range.clone()).unwrap(), expected, "{range:?}");
     }
 }
@@ -153,18 +161,26 @@ fn events_and_waveform_tell_of_the_call() {
     let events = playable.events().unwrap();
     assert!(matches!(&events[0], TimelineEvent::Participants { meta } if meta.agent_user == "alice"));
     assert!(events.contains(&TimelineEvent::Answered { sample: 0 }));
-    assert!(events.iter().any(|e| matches!(e, TimelineEvent::Anchor { sample: 0, utc_ns, .. } if *utc_ns == crate::recording::testing::WALL.0)));
+    assert!(events.iter().any(
+        |e| matches!(e, TimelineEvent::Anchor { sample: 0, utc_ns, .. } if *utc_ns == crate::recording::testing::WALL.0)
+    ));
     assert!(!events.iter().any(|e| matches!(e, TimelineEvent::Resync { why: ResyncReason::Drift, .. })));
     let waveform = playable.waveform().unwrap();
     assert_eq!(waveform.len(), 200, "100 ms each over 20 s");
-    assert!(waveform.iter().all(|[low_0, high_0, low_1, high_1]| [*low_0, *low_1] == [-64; 2] && [high_0, high_1].iter().all(|high| (63..=64).contains(*high))), "{:?}", waveform[0]);
+    assert!(
+        waveform.iter().all(|[low_0, high_0, low_1, high_1]| [*low_0, *low_1] == [-64; 2]
+            && [high_0, high_1].iter().all(|high| (63..=64).contains(*high))),
+        "{:?}",
+        waveform[0]
+    );
 }
 
 #[test]
 fn epochs_and_segments_change_and_the_tone_runs_through() {
     let start = Clock::system().now();
     let mut spool = MemorySpool::default();
-    let small = RecorderConfig { epoch_duration_max: Duration::from_secs(2), segment_samples_max: 40_000, ..config(start) };
+    let small =
+        RecorderConfig { epoch_duration_max: Duration::from_secs(2), segment_samples_max: 40_000, ..config(start) };
     record(small, start, 1_000, &mut spool);
     assert_eq!(spool.files.len(), 4);
     let mut root = [0; 32];

@@ -87,9 +87,16 @@ impl DataKey {
     }
 
     /// Encrypts a chunk's body; the result ends with the tag.
-    pub fn encrypt(&self, header: &[u8; CHUNK_HEADER_BYTES], chunk_no: u64, mut body: Vec<u8>) -> Result<Vec<u8>, SealError> {
+    pub fn encrypt(
+        &self,
+        header: &[u8; CHUNK_HEADER_BYTES],
+        chunk_no: u64,
+        mut body: Vec<u8>,
+    ) -> Result<Vec<u8>, SealError> {
         let nonce = Nonce::assume_unique_for_key(nonce(self.scope.epoch, chunk_no));
-        self.aes.seal_in_place_append_tag(nonce, Aad::from(header), &mut body).map_err(|_unspecified| SealError::Encrypt)?;
+        self.aes
+            .seal_in_place_append_tag(nonce, Aad::from(header), &mut body)
+            .map_err(|_unspecified| SealError::Encrypt)?;
         Ok(body)
     }
 
@@ -97,7 +104,11 @@ impl DataKey {
     pub fn decrypt(&self, header: &[u8; CHUNK_HEADER_BYTES], chunk_no: u64, body: &[u8]) -> Result<Vec<u8>, SealError> {
         let nonce = Nonce::assume_unique_for_key(nonce(self.scope.epoch, chunk_no));
         let mut body = body.to_vec();
-        let plain = self.aes.open_in_place(nonce, Aad::from(header), &mut body).map_err(|_unspecified| SealError::Decrypt)?.len();
+        let plain = self
+            .aes
+            .open_in_place(nonce, Aad::from(header), &mut body)
+            .map_err(|_unspecified| SealError::Decrypt)?
+            .len();
         body.truncate(plain);
         debug_assert!(body.len() + TAG_BYTES > plain);
         Ok(body)
@@ -106,15 +117,16 @@ impl DataKey {
     /// Wraps it to one recipient.
     pub fn wrap(&self, recipient: &Recipient, node: NodeId, rng: &mut dyn CryptoRng) -> Result<WrappedKey, SealError> {
         let info = self.scope.to_bytes();
-        let (encapsulated, ciphertext) = hpke::single_shot_seal_with_rng::<hpke::aead::AesGcm256, hpke::kdf::HkdfSha256, Suite>(
-            &OpModeS::Base,
-            &recipient.key,
-            &info,
-            self.secret.as_slice(),
-            &[],
-            &mut Chance(rng),
-        )
-        .map_err(SealError::Wrap)?;
+        let (encapsulated, ciphertext) =
+            hpke::single_shot_seal_with_rng::<hpke::aead::AesGcm256, hpke::kdf::HkdfSha256, Suite>(
+                &OpModeS::Base,
+                &recipient.key,
+                &info,
+                self.secret.as_slice(),
+                &[],
+                &mut Chance(rng),
+            )
+            .map_err(SealError::Wrap)?;
         Ok(WrappedKey {
             recording: self.scope.recording,
             segment_no: self.scope.segment_no,
@@ -213,7 +225,8 @@ impl VaultKey {
         .map_err(SealError::Wrap)?;
         let secret: [u8; 32] = plain.as_slice().try_into().map_err(|_length| SealError::Unwrap)?;
         let key = DataKey::of_secret(scope, Zeroizing::new(secret)).map_err(|InvalidKey| SealError::Unwrap)?;
-        constant_time::verify_slices_are_equal(&key.commit, &wrapped.key_commit).map_err(|_unequal| SealError::Commitment)?;
+        constant_time::verify_slices_are_equal(&key.commit, &wrapped.key_commit)
+            .map_err(|_unequal| SealError::Commitment)?;
         Ok(key)
     }
 }

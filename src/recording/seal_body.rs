@@ -136,10 +136,16 @@ impl SealBody {
         let (end_utc_ns, cut_bytes) = (from.u64()?, from.u64()?);
         let (merkle_root, signer) = (from.take()?, from.take()?);
         let epochs = repeat(&mut from, |from| Ok((from.u32()?, from.take()?)))?;
-        let index =
-            repeat(&mut from, |from| Ok(IndexEntry { offset: from.u64()?, first_sample: from.u64()?, n_samples: from.u32()? }))?;
+        let index = repeat(&mut from, |from| {
+            Ok(IndexEntry { offset: from.u64()?, first_sample: from.u64()?, n_samples: from.u32()? })
+        })?;
         let channels = repeat(&mut from, |from| {
-            Ok(ChannelStats { frames: from.u64()?, concealed: from.u64()?, late_samples: from.u64()?, resyncs: from.u64()? })
+            Ok(ChannelStats {
+                frames: from.u64()?,
+                concealed: from.u64()?,
+                late_samples: from.u64()?,
+                resyncs: from.u64()?,
+            })
         })?;
         let reason_bytes = usize::try_from(from.u32()?).unwrap_or(usize::MAX);
         let end_reason = String::from_utf8_lossy(from.slice(reason_bytes)?).into_owned();
@@ -164,7 +170,12 @@ impl SealBody {
 }
 
 /// Whether the body's signature is good, by the public key that the body names.
-pub fn is_signature_good(body: &[u8], signer: &[u8; 32], file_header: &Hash, chunk_header: &[u8; CHUNK_HEADER_BYTES]) -> bool {
+pub fn is_signature_good(
+    body: &[u8],
+    signer: &[u8; 32],
+    file_header: &Hash,
+    chunk_header: &[u8; CHUNK_HEADER_BYTES],
+) -> bool {
     let Ok((unsigned, signature)) = split_signature(body) else { return false };
     is_signed_by(signer, &signed_message(file_header, chunk_header, unsigned), signature)
 }
@@ -187,7 +198,10 @@ fn put_count(out: &mut Vec<u8>, count: usize) {
 }
 
 /// Reads a count and as many items; the count is not trusted with memory.
-fn repeat<T>(from: &mut Reader<'_>, mut item: impl FnMut(&mut Reader<'_>) -> Result<T, ContainerError>) -> Result<Vec<T>, ContainerError> {
+fn repeat<T>(
+    from: &mut Reader<'_>,
+    mut item: impl FnMut(&mut Reader<'_>) -> Result<T, ContainerError>,
+) -> Result<Vec<T>, ContainerError> {
     let count = from.u32()?;
     let mut items = Vec::new();
     for _ in 0..count {

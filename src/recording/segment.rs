@@ -129,7 +129,12 @@ pub struct SealedSegment {
 
 impl OpenSegment {
     /// Begins a segment: also the bytes of its file header. `header.key_commit` must be `key`'s.
-    pub fn open(header: FileHeader, key: DataKey, first_sample: u64, node_key: &NodeKey) -> (Self, [u8; FILE_HEADER_BYTES]) {
+    pub fn open(
+        header: FileHeader,
+        key: DataKey,
+        first_sample: u64,
+        node_key: &NodeKey,
+    ) -> (Self, [u8; FILE_HEADER_BYTES]) {
         let bytes = header.to_bytes(&node_key.sign(&header.signed_bytes()));
         let header_hash = sha256(&[&bytes]);
         let mut file_hash = Hasher::default();
@@ -212,7 +217,13 @@ impl OpenSegment {
         self.chunk(ChunkKind::KeyEpoch, ChunkCodec::None, 0, body)
     }
 
-    fn chunk(&mut self, kind: ChunkKind, codec: ChunkCodec, n_samples: u32, body: Vec<u8>) -> Result<Vec<u8>, SealError> {
+    fn chunk(
+        &mut self,
+        kind: ChunkKind,
+        codec: ChunkCodec,
+        n_samples: u32,
+        body: Vec<u8>,
+    ) -> Result<Vec<u8>, SealError> {
         let first_sample = self.next_sample;
         if kind.is_timeline() {
             self.index.push(IndexEntry { offset: self.bytes, first_sample, n_samples });
@@ -221,7 +232,14 @@ impl OpenSegment {
         self.put(kind, codec, first_sample, n_samples, body)
     }
 
-    fn put(&mut self, kind: ChunkKind, codec: ChunkCodec, first_sample: u64, n_samples: u32, body: Vec<u8>) -> Result<Vec<u8>, SealError> {
+    fn put(
+        &mut self,
+        kind: ChunkKind,
+        codec: ChunkCodec,
+        first_sample: u64,
+        n_samples: u32,
+        body: Vec<u8>,
+    ) -> Result<Vec<u8>, SealError> {
         let tag = if kind.is_encrypted() { TAG_BYTES } else { 0 };
         let header = self.header_of(kind, codec, first_sample, n_samples, body.len() + tag);
         let body = if kind.is_encrypted() { self.key.encrypt(&header, self.chunk_no, body)? } else { body };
@@ -231,7 +249,14 @@ impl OpenSegment {
         Ok(self.account(assemble(&header, &body)))
     }
 
-    fn header_of(&self, kind: ChunkKind, codec: ChunkCodec, first_sample: u64, n_samples: u32, len: usize) -> [u8; CHUNK_HEADER_BYTES] {
+    fn header_of(
+        &self,
+        kind: ChunkKind,
+        codec: ChunkCodec,
+        first_sample: u64,
+        n_samples: u32,
+        len: usize,
+    ) -> [u8; CHUNK_HEADER_BYTES] {
         let header = ChunkHeader {
             len: u32::try_from(len).unwrap_or(u32::MAX),
             chunk_no: self.chunk_no,
@@ -300,7 +325,11 @@ fn encode_flac(sample_rate: u32, interleaved: &[i16]) -> Result<Vec<u8>, flac_co
 pub fn decode_flac(frame: &[u8]) -> Result<Vec<i16>, flac_codec::Error> {
     let mut reader = FlacStreamReader::new(frame);
     let decoded = reader.read()?;
-    Ok(decoded.samples.iter().map(|sample| i16::try_from(*sample).unwrap_or(if *sample < 0 { i16::MIN } else { i16::MAX })).collect())
+    Ok(decoded
+        .samples
+        .iter()
+        .map(|sample| i16::try_from(*sample).unwrap_or(if *sample < 0 { i16::MIN } else { i16::MAX }))
+        .collect())
 }
 
 /// Min and max of each channel over interleaved samples, as the upper eight bits: one pair of pairs per 100 ms.

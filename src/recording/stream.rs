@@ -8,7 +8,9 @@ use crate::ids::RecordingId;
 use crate::media::tap::TapFrame;
 use crate::recording::chain::Hash;
 use crate::recording::container::FileHeader;
-use crate::recording::model::{FailureReason, RecordingEnded, RecordingFailed, RecordingMeta, RecordingState, SealedBy, SegmentOpened, WrappedKey};
+use crate::recording::model::{
+    FailureReason, RecordingEnded, RecordingFailed, RecordingMeta, RecordingState, SealedBy, SegmentOpened, WrappedKey,
+};
 use crate::recording::recorder::{Desk, NewFile, Output, RecorderTimer, SpoolOrder};
 use crate::recording::seal::{DataKey, KeyScope, SealError};
 use crate::recording::seal_body::ChannelStats;
@@ -103,7 +105,12 @@ impl RecordingStream {
     }
 
     /// A new segment, under a new key.
-    fn open_segment(&mut self, first_sample: u64, now: Instant, desk: &mut Desk<'_>) -> Result<Box<NewFile>, SealError> {
+    fn open_segment(
+        &mut self,
+        first_sample: u64,
+        now: Instant,
+        desk: &mut Desk<'_>,
+    ) -> Result<Box<NewFile>, SealError> {
         let (key, keys) = self.new_key(desk)?;
         let node = desk.config.node();
         let header = FileHeader {
@@ -143,7 +150,8 @@ impl RecordingStream {
         let rng = desk.rng.0.as_mut();
         let key = DataKey::generate(scope, rng).map_err(|_invalid| SealError::Encrypt)?;
         let node = desk.config.node();
-        let keys = desk.config.recipients.iter().map(|recipient| key.wrap(recipient, node, rng)).collect::<Result<_, _>>()?;
+        let keys =
+            desk.config.recipients.iter().map(|recipient| key.wrap(recipient, node, rng)).collect::<Result<_, _>>()?;
         Ok((key, keys))
     }
 
@@ -241,7 +249,9 @@ impl RecordingStream {
         self.segment.as_ref()?;
         let chunk = self.timeline.as_ref().map(|timeline| (timeline.next_block_at(), RecorderTimer::Chunk));
         // Chunks fall due twice a second, so that the write's lateness is noticed at the next of them.
-        chunk.or_else(|| self.writes.since.map(|since| (since + std::time::Duration::from_secs(2), RecorderTimer::Write)))
+        chunk.or_else(|| {
+            self.writes.since.map(|since| (since + std::time::Duration::from_secs(2), RecorderTimer::Write))
+        })
     }
 
     fn drain(&mut self, now: Instant, desk: &mut Desk<'_>) -> Result<(), SealError> {
@@ -279,7 +289,11 @@ impl RecordingStream {
         self.next_anchor = sample + ANCHOR_SAMPLES;
         let Some(origin) = self.timeline.as_ref().map(Timeline::origin) else { return Ok(()) };
         let moment = origin + std::time::Duration::from_micros(sample * 125);
-        let event = TimelineEvent::Anchor { sample, utc_ns: desk.config.wall(moment).0, mono_ns: desk.config.clock.mono_ns(moment) };
+        let event = TimelineEvent::Anchor {
+            sample,
+            utc_ns: desk.config.wall(moment).0,
+            mono_ns: desk.config.clock.mono_ns(moment),
+        };
         self.write(now, desk, |segment| segment.event(&event))
     }
 
@@ -306,10 +320,9 @@ impl RecordingStream {
     }
 
     fn change_segment_if_due(&mut self, next_sample: u64, now: Instant, desk: &mut Desk<'_>) -> Result<(), SealError> {
-        let is_due = self
-            .segment
-            .as_ref()
-            .is_some_and(|segment| segment.bytes() >= desk.config.segment_bytes_max || segment.samples() >= desk.config.segment_samples_max);
+        let is_due = self.segment.as_ref().is_some_and(|segment| {
+            segment.bytes() >= desk.config.segment_bytes_max || segment.samples() >= desk.config.segment_samples_max
+        });
         if !is_due {
             return Ok(());
         }
@@ -372,7 +385,12 @@ impl RecordingStream {
     /// The call never came to be answered, and nothing was tapped.
     pub fn withdraw(&mut self, at: Instant, desk: &mut Desk<'_>) {
         self.segment = None;
-        desk.order(SpoolOrder::Withdraw(Box::new(self.failure(FailureReason::NotAnswered, desk.config.wall(at), "the call was not answered", desk))));
+        desk.order(SpoolOrder::Withdraw(Box::new(self.failure(
+            FailureReason::NotAnswered,
+            desk.config.wall(at),
+            "the call was not answered",
+            desk,
+        ))));
     }
 
     fn failure(&self, reason: FailureReason, at: WallTime, detail: &str, desk: &Desk<'_>) -> RecordingFailed {

@@ -98,7 +98,10 @@ pub(crate) fn tone_frame(tap: u64, channel: TapChannel, hz: f64, first: u32, arr
 pub(crate) fn two_tones(tap: u64, start: Instant, frames: u32) -> Vec<TapFrame> {
     let one = |n: u32| {
         let arrival = start + Duration::from_millis(20 * u64::from(n) + 20);
-        [tone_frame(tap, TapChannel::Sent, 440.0, n * 160, arrival), tone_frame(tap, TapChannel::Heard, 1_000.0, n * 160, arrival)]
+        [
+            tone_frame(tap, TapChannel::Sent, 440.0, n * 160, arrival),
+            tone_frame(tap, TapChannel::Heard, 1_000.0, n * 160, arrival),
+        ]
     };
     (0..frames).flat_map(one).collect()
 }

@@ -59,7 +59,13 @@ pub struct Timeline {
 impl Timeline {
     /// A timeline whose sample 0 is at `origin`.
     pub fn starting_at(origin: Instant) -> Self {
-        Self { origin, done: 0, channels: [Channel::new(0), Channel::new(1)], blocks: VecDeque::new(), events: VecDeque::new() }
+        Self {
+            origin,
+            done: 0,
+            channels: [Channel::new(0), Channel::new(1)],
+            blocks: VecDeque::new(),
+            events: VecDeque::new(),
+        }
     }
 
     /// The moment of sample 0.

@@ -9,7 +9,14 @@ use proptest::prelude::*;
 const MS: i64 = 8;
 
 fn pcm(channel: TapChannel, timestamp: u32, epoch: u32, arrival: Instant, samples: &[i16]) -> TapFrame {
-    TapFrame { tap: TapId(1), channel, timestamp, epoch, arrival, body: TapBody::Pcm8k { samples: Samples8k::new(samples), concealed: false } }
+    TapFrame {
+        tap: TapId(1),
+        channel,
+        timestamp,
+        epoch,
+        arrival,
+        body: TapBody::Pcm8k { samples: Samples8k::new(samples), concealed: false },
+    }
 }
 
 fn ms(ms: u64) -> Duration {
@@ -70,7 +77,10 @@ fn a_pause_in_sending_keeps_its_length() {
     assert_eq!(samples.len(), 102 * 160);
     assert!(samples[..480].iter().all(|s| *s == 7) && samples[480..16_000].iter().all(|s| *s == 0));
     assert!(samples[16_000..16_320].iter().all(|s| *s == 7));
-    assert!(events.contains(&TimelineEvent::Gap { channel: 0, sample: 480, samples: 15_520, why: GapReason::Dtx }), "{events:?}");
+    assert!(
+        events.contains(&TimelineEvent::Gap { channel: 0, sample: 480, samples: 15_520, why: GapReason::Dtx }),
+        "{events:?}"
+    );
 }
 
 #[test]
@@ -91,7 +101,13 @@ fn a_hold_is_silence_of_its_length_and_named_so() {
     assert_eq!(holds, 7, "1.0 s of speech, 3.5 s of whole blocks on hold, then 0.5 s with the end of it");
     assert!(samples[8_000..40_000].iter().all(|s| *s == 0) && samples[40_000..48_000].iter().all(|s| *s == 5));
     let events = events_of(&mut timeline);
-    assert!(events.iter().any(|e| matches!(e, TimelineEvent::Gap { channel: 1, sample: 8_000, samples: 32_000, why: GapReason::Hold })), "{events:?}");
+    assert!(
+        events.iter().any(|e| matches!(
+            e,
+            TimelineEvent::Gap { channel: 1, sample: 8_000, samples: 32_000, why: GapReason::Hold }
+        )),
+        "{events:?}"
+    );
 }
 
 #[test]
@@ -99,30 +115,48 @@ fn a_new_epoch_is_tied_to_its_arrival() {
     let start = Clock::system().now();
     let mut frames: Vec<_> =
         (0..50_u32).map(|n| pcm(TapChannel::Sent, n * 160, 0, start + ms(20 * u64::from(n) + 20), &[3; 160])).collect();
-    frames.extend(
-        (0..50_u32).map(|n| pcm(TapChannel::Sent, 4_000_000_000_u32.wrapping_add(n * 160), 1, start + ms(2_020 + 20 * u64::from(n)), &[4; 160])),
-    );
+    frames.extend((0..50_u32).map(|n| {
+        pcm(
+            TapChannel::Sent,
+            4_000_000_000_u32.wrapping_add(n * 160),
+            1,
+            start + ms(2_020 + 20 * u64::from(n)),
+            &[4; 160],
+        )
+    }));
     let mut timeline = run(start, frames, start + ms(3_000));
     let events = events_of(&mut timeline);
     let samples = channel_of(&mut timeline, 0);
     assert_eq!(samples.iter().position(|s| *s == 4), Some(16_000));
-    assert!(events.contains(&TimelineEvent::Resync { channel: 0, sample: 16_000, moved: 0, why: ResyncReason::NewEpoch }));
+    assert!(events.contains(&TimelineEvent::Resync {
+        channel: 0,
+        sample: 16_000,
+        moved: 0,
+        why: ResyncReason::NewEpoch
+    }));
 }
 
 #[test]
 fn a_leap_of_delay_reanchors_once_and_says_so() {
     let start = Clock::system().now();
-    let frame = |n: u32, late: u64| pcm(TapChannel::Sent, n * 160, 0, start + ms(20 * u64::from(n) + 20 + late), &[9_000; 160]);
+    let frame =
+        |n: u32, late: u64| pcm(TapChannel::Sent, n * 160, 0, start + ms(20 * u64::from(n) + 20 + late), &[9_000; 160]);
     let frames = (0..100).map(|n| frame(n, 0)).chain((100..600).map(|n| frame(n, 100))).collect();
     let mut timeline = run(start, frames, start + ms(12_200));
-    let resyncs: Vec<_> = events_of(&mut timeline).into_iter().filter(|e| matches!(e, TimelineEvent::Resync { .. })).collect();
-    assert!(matches!(resyncs[..], [TimelineEvent::Resync { moved, why: ResyncReason::Drift, .. }] if moved == 100 * MS), "{resyncs:?}");
+    let resyncs: Vec<_> =
+        events_of(&mut timeline).into_iter().filter(|e| matches!(e, TimelineEvent::Resync { .. })).collect();
+    assert!(
+        matches!(resyncs[..], [TimelineEvent::Resync { moved, why: ResyncReason::Drift, .. }] if moved == 100 * MS),
+        "{resyncs:?}"
+    );
 }
 
 #[test]
 fn timestamps_that_run_ahead_cannot_fill_memory() {
     let start = Clock::system().now();
-    let frames = (0..1_000_u32).map(|n| pcm(TapChannel::Sent, n.wrapping_mul(1_000_000), 0, start + ms(20 * u64::from(n)), &[1; 160])).collect();
+    let frames = (0..1_000_u32)
+        .map(|n| pcm(TapChannel::Sent, n.wrapping_mul(1_000_000), 0, start + ms(20 * u64::from(n)), &[1; 160]))
+        .collect();
     let timeline = run(start, frames, start + ms(20_000));
     assert!(timeline.channels[0].pending.len() <= PENDING_SAMPLES_MAX);
     assert_eq!(timeline.samples(), 160_000);

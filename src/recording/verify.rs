@@ -124,10 +124,17 @@ impl fmt::Display for Fault {
         match self {
             Self::NotARecording => write!(f, "this is not a recording file"),
             Self::HeaderSignature => write!(f, "the file header's signature is bad"),
-            Self::HeaderUnchecked => write!(f, "the file header's signature cannot be checked: another node sealed the file"),
-            Self::Altered { chunk_no, offset } => write!(f, "chunk {chunk_no} at byte {offset} was altered: its checksum does not match"),
+            Self::HeaderUnchecked => {
+                write!(f, "the file header's signature cannot be checked: another node sealed the file")
+            }
+            Self::Altered { chunk_no, offset } => {
+                write!(f, "chunk {chunk_no} at byte {offset} was altered: its checksum does not match")
+            }
             Self::Chain { chunk_no, found_chunk_no, offset } if chunk_no == found_chunk_no => {
-                write!(f, "chunk {chunk_no} at byte {offset} does not continue the chain: it, or the chunk before it, was replaced")
+                write!(
+                    f,
+                    "chunk {chunk_no} at byte {offset} does not continue the chain: it, or the chunk before it, was replaced"
+                )
             }
             Self::Chain { chunk_no, found_chunk_no, offset } => {
                 write!(f, "chunk {found_chunk_no} stands at byte {offset}, in the place of chunk {chunk_no}")
@@ -135,7 +142,9 @@ impl fmt::Display for Fault {
             Self::TornTail { chunk_no, offset, bytes } => {
                 write!(f, "chunk {chunk_no} at byte {offset} is torn: the file ends after {bytes} of its bytes")
             }
-            Self::Garbage { chunk_no, offset } => write!(f, "there is no chunk at byte {offset}, where chunk {chunk_no} should be"),
+            Self::Garbage { chunk_no, offset } => {
+                write!(f, "there is no chunk at byte {offset}, where chunk {chunk_no} should be")
+            }
             Self::AfterSeal { offset, bytes } => write!(f, "{bytes} bytes follow the seal, from byte {offset}"),
             Self::NotSealed => write!(f, "there is no seal: the file is unfinished, or its end was cut off"),
             Self::SealSignature { chunk_no } => write!(f, "the seal's signature (chunk {chunk_no}) is bad"),
@@ -153,7 +162,9 @@ impl fmt::Display for FileReport {
         write!(f, "{verdict}  {recording} segment {}: {} chunks, {seconds} s", self.segment_no, self.chunks)?;
         match self.sealed_by {
             Some(SealedBy::Live) => writeln!(f, ", sealed")?,
-            Some(SealedBy::Recovered) => writeln!(f, ", sealed after a crash, {} bytes of a torn tail cut off", self.cut_bytes)?,
+            Some(SealedBy::Recovered) => {
+                writeln!(f, ", sealed after a crash, {} bytes of a torn tail cut off", self.cut_bytes)?
+            }
             None => writeln!(f, ", not sealed")?,
         }
         self.faults.iter().try_for_each(|fault| writeln!(f, "        {fault}"))
@@ -232,14 +243,20 @@ impl Walk {
         match error {
             ContainerError::Short => Fault::TornTail { chunk_no, offset, bytes: file.len() as u64 - offset },
             ContainerError::Crc => Fault::Altered { chunk_no, offset },
-            ContainerError::NotARecording | ContainerError::Unsupported | ContainerError::NotAChunk => Fault::Garbage { chunk_no, offset },
+            ContainerError::NotARecording | ContainerError::Unsupported | ContainerError::NotAChunk => {
+                Fault::Garbage { chunk_no, offset }
+            }
         }
     }
 
     fn step(&mut self, chunk: &Chunk<'_>, tree: &mut MerkleTree) -> Result<(), Fault> {
         let header = &chunk.header;
         if header.chunk_no != self.chunks || header.prev_hash != self.last_hash {
-            return Err(Fault::Chain { chunk_no: self.chunks, found_chunk_no: header.chunk_no, offset: chunk.offset as u64 });
+            return Err(Fault::Chain {
+                chunk_no: self.chunks,
+                found_chunk_no: header.chunk_no,
+                offset: chunk.offset as u64,
+            });
         }
         if header.kind == ChunkKind::Seal {
             let body = SealBody::parse(chunk.body).map_err(|_error| Fault::SealContent { what: "its form" })?;
@@ -275,7 +292,11 @@ impl Walk {
             return Err(Fault::Timeline { chunk_no: header.chunk_no });
         }
         self.next_sample += u64::from(header.n_samples);
-        self.index.push(IndexEntry { offset: chunk.offset as u64, first_sample: header.first_sample, n_samples: header.n_samples });
+        self.index.push(IndexEntry {
+            offset: chunk.offset as u64,
+            first_sample: header.first_sample,
+            n_samples: header.n_samples,
+        });
         Ok(())
     }
 
@@ -304,7 +325,10 @@ impl Walk {
             self.faults.push(Fault::HeaderSignature);
         }
         if self.good_bytes < file.len() {
-            self.faults.push(Fault::AfterSeal { offset: self.good_bytes as u64, bytes: (file.len() - self.good_bytes) as u64 });
+            self.faults.push(Fault::AfterSeal {
+                offset: self.good_bytes as u64,
+                bytes: (file.len() - self.good_bytes) as u64,
+            });
         }
     }
 }

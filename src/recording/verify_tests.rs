@@ -4,14 +4,20 @@
 use super::*;
 use crate::recording::container::CHUNK_HEADER_BYTES;
 use crate::recording::seal::{DataKey, KeyScope};
-use crate::recording::segment::{OpenSegment, SegmentEnd, TimelineEvent};
 use crate::recording::seal_body::ChannelStats;
+use crate::recording::segment::{OpenSegment, SegmentEnd, TimelineEvent};
 use crate::recording::testing::{CountingRng, WALL, node_key, recording, sine};
 use proptest::prelude::*;
 
 /// The file that `tests/golden/container/` holds: every kind of chunk that is written, two epochs.
 fn golden() -> Vec<u8> {
-    let key = |epoch| DataKey::generate(KeyScope { recording: recording(9), segment_no: 2, epoch }, &mut CountingRng(epoch.to_le_bytes()[0])).unwrap();
+    let key = |epoch| {
+        DataKey::generate(
+            KeyScope { recording: recording(9), segment_no: 2, epoch },
+            &mut CountingRng(epoch.to_le_bytes()[0]),
+        )
+        .unwrap()
+    };
     let first = key(3);
     let header = FileHeader {
         flags: 0,
@@ -38,7 +44,11 @@ fn golden() -> Vec<u8> {
     file.extend(segment.audio(&tone[..2_000]).unwrap());
     file.extend(segment.wave(8_000, &[[-64, 63, -64, 64]; 12]).unwrap());
     let stats = ChannelStats { frames: 1, concealed: 2, late_samples: 3, resyncs: 4 };
-    let end = SegmentEnd { at: WALL.after(std::time::Duration::from_secs(2)), end_reason: "answered".to_owned(), channels: [stats; 2] };
+    let end = SegmentEnd {
+        at: WALL.after(std::time::Duration::from_secs(2)),
+        end_reason: "answered".to_owned(),
+        channels: [stats; 2],
+    };
     let sealed = segment.seal(&end, &node_key());
     file.extend(&sealed.chunk);
     assert_eq!(sealed.facts.sha256, sha256(&[&file]));
@@ -138,7 +148,10 @@ fn an_appended_chunk_a_torn_tail_and_a_missing_seal_are_named() {
     let file = golden();
     let at = offsets(&file);
     let appended = [&file[..], &file[at[1]..at[2]]].concat();
-    assert_eq!(verify_file(&appended).faults, [Fault::AfterSeal { offset: file.len() as u64, bytes: (at[2] - at[1]) as u64 }]);
+    assert_eq!(
+        verify_file(&appended).faults,
+        [Fault::AfterSeal { offset: file.len() as u64, bytes: (at[2] - at[1]) as u64 }]
+    );
     let torn = &file[..at[4] + 30];
     assert_eq!(verify_file(torn).faults, [Fault::TornTail { chunk_no: 4, offset: at[4] as u64, bytes: 30 }]);
     assert_eq!(verify_file(&file[..at[6]]).faults, [Fault::NotSealed]);

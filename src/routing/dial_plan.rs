@@ -119,8 +119,22 @@ mod tests {
         DialPlan {
             extensions: vec![ExtensionRange::new("1000", "1999").unwrap()],
             rules: vec![
-                DialRule { prefix: "6".into(), digits_min: 3, digits_max: 3, trunk: pbx.clone(), strip: 0, prepend: String::new() },
-                DialRule { prefix: "00".into(), digits_min: 8, digits_max: 17, trunk: pbx, strip: 2, prepend: "+".into() },
+                DialRule {
+                    prefix: "6".into(),
+                    digits_min: 3,
+                    digits_max: 3,
+                    trunk: pbx.clone(),
+                    strip: 0,
+                    prepend: String::new(),
+                },
+                DialRule {
+                    prefix: "00".into(),
+                    digits_min: 8,
+                    digits_max: 17,
+                    trunk: pbx,
+                    strip: 2,
+                    prepend: "+".into(),
+                },
             ],
         }
     }

@@ -112,7 +112,8 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const HEADER: Header = Header { payload_type: 8, marker: true, sequence: 0xfffe, timestamp: 0xdead_beef, ssrc: 0x0102_0304 };
+    const HEADER: Header =
+        Header { payload_type: 8, marker: true, sequence: 0xfffe, timestamp: 0xdead_beef, ssrc: 0x0102_0304 };
 
     #[test]
     fn what_is_written_is_read_back() {

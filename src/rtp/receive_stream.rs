@@ -111,7 +111,10 @@ pub struct ReceiveStream<K> {
 
 impl<K> std::fmt::Debug for ReceiveStream<K> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("ReceiveStream").field("source", &self.source).field("counts", &self.counts).finish_non_exhaustive()
+        f.debug_struct("ReceiveStream")
+            .field("source", &self.source)
+            .field("counts", &self.counts)
+            .finish_non_exhaustive()
     }
 }
 
@@ -232,7 +235,13 @@ impl<K: Copy> ReceiveStream<K> {
     }
 
     /// A packet while another one is held: whatever is missing between them now counts as lost.
-    fn handle_with_held(&mut self, held: u16, arrival: Arrival<'_, K>, now: Instant, out: &mut dyn FnMut(Delivery<'_, K>)) {
+    fn handle_with_held(
+        &mut self,
+        held: u16,
+        arrival: Arrival<'_, K>,
+        now: Instant,
+        out: &mut dyn FnMut(Delivery<'_, K>),
+    ) {
         let behind_held = distance(held, arrival.sequence);
         match behind_held {
             0 => self.counts.late_or_duplicate += 1,

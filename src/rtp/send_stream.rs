@@ -32,13 +32,7 @@ impl SendStream {
     /// A stream that starts at a random SSRC, sequence number (below 65,536) and timestamp (RFC 3550 5.1).
     pub fn new(rng: &mut dyn RngCore) -> Self {
         let origin = rng.next_u32();
-        Self {
-            ssrc: rng.next_u32(),
-            sequence: u64::from(rng.next_u32() & 0xffff),
-            origin,
-            packets: 0,
-            octets: 0,
-        }
+        Self { ssrc: rng.next_u32(), sequence: u64::from(rng.next_u32() & 0xffff), origin, packets: 0, octets: 0 }
     }
 
     /// Stamps the next packet, whose first sample is at `position` and whose payload has `payload_bytes`.

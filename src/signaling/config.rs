@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::ids::Extension;
-use crate::limits::{SIGNALING_CALLS_MAX, SIGNALING_MESSAGES_PER_SECOND, SIGNALING_RESUME_GRACE, SIGNALING_SESSIONS_MAX};
+use crate::limits::{
+    SIGNALING_CALLS_MAX, SIGNALING_MESSAGES_PER_SECOND, SIGNALING_RESUME_GRACE, SIGNALING_SESSIONS_MAX,
+};
 use crate::signaling::message::IceServer;
 
 /// The signalling room's settings.
@@ -66,7 +68,14 @@ mod tests {
     fn an_origin_is_compared_exactly() {
         let config = Config { origins: BTreeSet::from(["https://phone.example".to_owned()]), ..Config::default() };
         assert!(config.admits_origin(Some("https://phone.example")));
-        for other in ["http://phone.example", "https://phone.example:444", "https://phone.example.evil", "https://a.phone.example", "null", ""] {
+        for other in [
+            "http://phone.example",
+            "https://phone.example:444",
+            "https://phone.example.evil",
+            "https://a.phone.example",
+            "null",
+            "",
+        ] {
             assert!(!config.admits_origin(Some(other)), "{other}");
         }
     }

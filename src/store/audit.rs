@@ -89,7 +89,11 @@ impl AuditLog for PostgresAudit {
             clean(&entry.peer),
             clean(&entry.detail)
         );
-        let row = within(append.fetch_one(self.pool.connections())).await.map_err(|error| AuditError(Box::new(error)))?;
-        Ok(AuditReceipt { chain: u8::try_from(row.chain).unwrap_or_default(), seq: u64::try_from(row.seq).unwrap_or_default() })
+        let row =
+            within(append.fetch_one(self.pool.connections())).await.map_err(|error| AuditError(Box::new(error)))?;
+        Ok(AuditReceipt {
+            chain: u8::try_from(row.chain).unwrap_or_default(),
+            seq: u64::try_from(row.seq).unwrap_or_default(),
+        })
     }
 }

@@ -212,7 +212,8 @@ mod tests {
         assert_eq!(faults(&lines[..4], &head), [FaultKind::Truncated]);
 
         let mut moved = lines.clone();
-        moved[4].actor = (0..1_000).map(|n| format!("u{n}")).find(|actor| chain_of(actor) != chain_of("carol")).unwrap();
+        moved[4].actor =
+            (0..1_000).map(|n| format!("u{n}")).find(|actor| chain_of(actor) != chain_of("carol")).unwrap();
         moved[4].hash = moved[4].computed_hash();
         assert_eq!(faults(&moved, &moved[4]), [FaultKind::Misplaced]);
     }

@@ -7,8 +7,8 @@ use crate::ids::RecordingId;
 use crate::recording::io::catalog::Catalog;
 use crate::recording::io::catalog::CatalogError;
 use crate::recording::model::{
-    NumberFilter, RecordingEnded, RecordingFailed, RecordingFilter, RecordingMeta, RecordingRow, RecordingState, SegmentOpened, SegmentRow,
-    SegmentSealed, SegmentStored, WrappedKey,
+    NumberFilter, RecordingEnded, RecordingFailed, RecordingFilter, RecordingMeta, RecordingRow, RecordingState,
+    SegmentOpened, SegmentRow, SegmentSealed, SegmentStored, WrappedKey,
 };
 use crate::store::pool::Pool;
 use crate::store::pool::StoreError;

@@ -106,7 +106,9 @@ impl Pool {
             let before = self.health.borrow().is_ok();
             match (&seen, before) {
                 (Ok(()), false) => tracing::info!("the database answers"),
-                (Err(reason), true) => tracing::error!(%reason, "the database is gone; recordings stay in the spool until it is back"),
+                (Err(reason), true) => {
+                    tracing::error!(%reason, "the database is gone; recordings stay in the spool until it is back")
+                }
                 (Err(reason), false) => tracing::warn!(%reason, "the database does not answer; trying again"),
                 (Ok(()), true) => {}
             }
@@ -136,7 +138,8 @@ impl Pool {
         let next = first.saturating_add(time::Duration::days(31));
         for parent in ["call_record", "recording"] {
             for month in [first, next] {
-                within(sqlx::query!("SELECT make_month_partition($1, $2)", parent, month).execute(&self.connections)).await?;
+                within(sqlx::query!("SELECT make_month_partition($1, $2)", parent, month).execute(&self.connections))
+                    .await?;
             }
         }
         Ok(())

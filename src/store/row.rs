@@ -6,7 +6,9 @@ use uuid::Uuid;
 use crate::clock::WallTime;
 use crate::ids::{CallId, Extension, NodeId, RecordingId, SessionId, TrunkName};
 use crate::recording::io::catalog::CatalogError;
-use crate::recording::model::{FailureReason, RecordingMeta, RecordingRow, RecordingState, SealedBy, SegmentRow, SegmentSealed, WrappedKey};
+use crate::recording::model::{
+    FailureReason, RecordingMeta, RecordingRow, RecordingState, SealedBy, SegmentRow, SegmentSealed, WrappedKey,
+};
 use crate::recording::{CallDirection, Obligation};
 
 /// One row of `recording`.
@@ -179,10 +181,16 @@ fn parse_direction(word: &str) -> Option<CallDirection> {
 }
 
 fn parse_obligation(word: &str) -> Option<Obligation> {
-    [Obligation::Required, Obligation::BestEffort, Obligation::Never].into_iter().find(|obligation| obligation_word(*obligation) == word)
+    [Obligation::Required, Obligation::BestEffort, Obligation::Never]
+        .into_iter()
+        .find(|obligation| obligation_word(*obligation) == word)
 }
 
-fn parsed<T>(word: Option<&str>, parse: impl Fn(&str) -> Option<T>, column: &'static str) -> Result<Option<T>, CatalogError> {
+fn parsed<T>(
+    word: Option<&str>,
+    parse: impl Fn(&str) -> Option<T>,
+    column: &'static str,
+) -> Result<Option<T>, CatalogError> {
     word.map(|word| parse(word).ok_or(CatalogError::InvalidRow(column))).transpose()
 }
 

@@ -46,8 +46,8 @@ pub enum InitError {
 ///
 /// Control characters from the wire cannot forge a line: both formats escape them.
 pub fn init(config: &Config) -> Result<PrometheusHandle, InitError> {
-    let filter = EnvFilter::try_new(&config.level)
-        .map_err(|source| InitError::Level { level: config.level.clone(), source })?;
+    let filter =
+        EnvFilter::try_new(&config.level).map_err(|source| InitError::Level { level: config.level.clone(), source })?;
     let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     // A second start in one process (tests) keeps the first.
     let _already_started = match config.format {

@@ -100,7 +100,9 @@ pub(super) fn read_remote(sdp: &str) -> Result<String, BadDescription> {
                 continue;
             }
             strong = true;
-        } else if line.starts_with("a=crypto:") || (line.starts_with("a=candidate:") && candidates::parse(line).is_none()) {
+        } else if line.starts_with("a=crypto:")
+            || (line.starts_with("a=candidate:") && candidates::parse(line).is_none())
+        {
             continue;
         }
         text.push_str(line);
@@ -123,7 +125,11 @@ pub(super) fn audio_mid(sdp: &str) -> Option<&str> {
 /// Media runs over DTLS: `UDP/TLS/RTP/SAVPF` for audio, `UDP/DTLS/SCTP` for the data channel (RFC 8829 5.1.2, 5.1.3).
 fn check_transport(description: &str) -> Result<(), BadDescription> {
     let transport = description.split(' ').nth(2).ok_or(BadDescription::Malformed)?;
-    if transport.split('/').any(|part| part == "TLS" || part == "DTLS") { Ok(()) } else { Err(BadDescription::Unencrypted) }
+    if transport.split('/').any(|part| part == "TLS" || part == "DTLS") {
+        Ok(())
+    } else {
+        Err(BadDescription::Unencrypted)
+    }
 }
 
 /// SHA-2 of 256 bits or more; SHA-1 and MD5 are not (RFC 8122 5 forbids MD2 and MD5, we add SHA-1).
@@ -141,7 +147,9 @@ mod tests {
 
     #[test]
     fn our_opus_asks_for_narrowband_with_fec() {
-        let text = finish_local("m=audio 9 UDP/TLS/RTP/SAVPF 111 110\na=rtpmap:111 opus/48000/2\na=rtcp-fb:111 transport-cc\na=fmtp:111 minptime=10\na=fmtp:110 0-15\n");
+        let text = finish_local(
+            "m=audio 9 UDP/TLS/RTP/SAVPF 111 110\na=rtpmap:111 opus/48000/2\na=rtcp-fb:111 transport-cc\na=fmtp:111 minptime=10\na=fmtp:110 0-15\n",
+        );
         assert!(text.contains("a=rtpmap:111 opus/48000/2\r\na=fmtp:111 minptime=10;maxplaybackrate=8000;maxaveragebitrate=24000;useinbandfec=1;usedtx=0\r\n"));
         assert!(text.contains("a=fmtp:110 0-15\r\n"));
         assert_eq!(text.matches("a=fmtp:111").count(), 1);
@@ -152,7 +160,8 @@ mod tests {
     fn a_fingerprint_of_sha_1_alone_is_refused() {
         let weak = ANSWER.replace("sha-256", "sha-1");
         assert_eq!(read_remote(&weak), Err(BadDescription::WeakFingerprint));
-        let both = ANSWER.replace("a=fingerprint:sha-256 AA:BB", "a=fingerprint:sha-1 CC\r\na=fingerprint:SHA-256 AA:BB");
+        let both =
+            ANSWER.replace("a=fingerprint:sha-256 AA:BB", "a=fingerprint:sha-1 CC\r\na=fingerprint:SHA-256 AA:BB");
         assert!(!read_remote(&both).unwrap().contains("sha-1"));
     }
 
@@ -161,13 +170,16 @@ mod tests {
         for transport in ["RTP/AVP", "RTP/SAVP", "RTP/SAVPF"] {
             assert_eq!(read_remote(&ANSWER.replace("UDP/TLS/RTP/SAVPF", transport)), Err(BadDescription::Unencrypted));
         }
-        let sdes = format!("{ANSWER}a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:WVNfX19zZW1jdGwgKCkgewkyMjA7fQp9CnVubGVz\r\n");
+        let sdes =
+            format!("{ANSWER}a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:WVNfX19zZW1jdGwgKCkgewkyMjA7fQp9CnVubGVz\r\n");
         assert!(!read_remote(&sdes).unwrap().contains("crypto"));
     }
 
     #[test]
     fn candidates_with_names_are_left_out() {
-        let text = format!("{ANSWER}a=candidate:1 1 udp 1 x.local 5 typ host\r\na=candidate:1 1 udp 1 192.0.2.1 5 typ host\r\n");
+        let text = format!(
+            "{ANSWER}a=candidate:1 1 udp 1 x.local 5 typ host\r\na=candidate:1 1 udp 1 192.0.2.1 5 typ host\r\n"
+        );
         let read = read_remote(&text).unwrap();
         assert!(!read.contains(".local"));
         assert!(read.contains("192.0.2.1"));

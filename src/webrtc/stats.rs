@@ -29,7 +29,8 @@ impl PeerStats {
         if stats.loss.is_some() {
             self.remote_loss = stats.loss;
         }
-        self.remote_jitter_clock_units = stats.remote.as_ref().map(|remote| remote.jitter).or(self.remote_jitter_clock_units);
+        self.remote_jitter_clock_units =
+            stats.remote.as_ref().map(|remote| remote.jitter).or(self.remote_jitter_clock_units);
         self.rtt_ms = stats.rtt.map(|rtt| rtt.as_secs_f32() * 1_000.0).or(self.rtt_ms);
     }
 

@@ -11,7 +11,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use crate::ids::{CallId, LegId};
-use crate::media::tap::TapId;
+pub use crate::media::tap::TapId;
 
 pub use crate::codec::TrunkCodec;
 pub use crate::rtp::telephone_event::DtmfDigit;

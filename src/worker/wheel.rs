@@ -57,7 +57,9 @@ impl<K> Wheel<K> {
         if self.pending == 0 {
             return None;
         }
-        let held = |tick: &u64| self.slots.get(usize::try_from(tick % SLOTS).unwrap_or_default()).is_some_and(|slot| !slot.is_empty());
+        let held = |tick: &u64| {
+            self.slots.get(usize::try_from(tick % SLOTS).unwrap_or_default()).is_some_and(|slot| !slot.is_empty())
+        };
         let tick = (self.cursor..self.cursor + SLOTS).find(held)?;
         Some(self.start + TICK.saturating_mul(u32::try_from(tick).unwrap_or(u32::MAX)))
     }

@@ -112,7 +112,17 @@ impl Stage {
         let shutdown = CancellationToken::new();
         tokio::spawn(listeners.serve(router(state, Router::new()), shutdown.clone()));
         tokio::spawn(pool.watch_health(shutdown.clone()));
-        Self { address, desk, ldap, postgres, audit, catalog, reads: Arc::default(), shutdown, _directories: [postgres_directory, ldap_directory] }
+        Self {
+            address,
+            desk,
+            ldap,
+            postgres,
+            audit,
+            catalog,
+            reads: Arc::default(),
+            shutdown,
+            _directories: [postgres_directory, ldap_directory],
+        }
     }
 
     async fn login(&self, user: &str, password: &str, more: &[(&str, &str)]) -> Answer {
@@ -134,7 +144,11 @@ impl Stage {
 
     async fn audit_lines(&self, action: &str) -> i64 {
         let mut connection = PgConnection::connect(&self.postgres.superuser_url()).await.unwrap();
-        sqlx::query_scalar("SELECT count(*) FROM access_audit WHERE action = $1").bind(action).fetch_one(&mut connection).await.unwrap()
+        sqlx::query_scalar("SELECT count(*) FROM access_audit WHERE action = $1")
+            .bind(action)
+            .fetch_one(&mut connection)
+            .await
+            .unwrap()
     }
 }
 
@@ -167,7 +181,11 @@ async fn a_login_opens_a_session_and_a_logout_ends_it() {
     let wall = Clock::system().wall(Clock::system().now());
     let claims = stage.desk.verify(Purpose::Signaling, token, wall).unwrap();
     assert_eq!(claims.identity.user, "alice");
-    assert_eq!(stage.desk.verify(Purpose::Session, token, wall), Err(TokenError::Invalid), "a signalling token is no session");
+    assert_eq!(
+        stage.desk.verify(Purpose::Session, token, wall),
+        Err(TokenError::Invalid),
+        "a signalling token is no session"
+    );
 
     let who = stage.get("/api/v1/session", &cookie, &[]).await;
     assert_eq!((who.status, who.json()["user"].as_str()), (200, Some("alice")));
@@ -179,9 +197,15 @@ async fn a_login_opens_a_session_and_a_logout_ends_it() {
     assert_eq!(stage.get("/api/v1/session", &known, &[]).await.code(), "session.missing");
 
     let mut logouts = stage.desk.logouts();
-    let foreign = send(stage.address, "POST", "/api/v1/logout", &[("Cookie", &cookie), ("Origin", "https://evil.test")], "").await;
+    let foreign =
+        send(stage.address, "POST", "/api/v1/logout", &[("Cookie", &cookie), ("Origin", "https://evil.test")], "")
+            .await;
     assert_eq!((foreign.status, foreign.code().as_str()), (403, "request.foreign_origin"));
-    assert_eq!(send(stage.address, "POST", "/api/v1/logout", &[("Cookie", &cookie)], "").await.status, 403, "a cookie, but no origin");
+    assert_eq!(
+        send(stage.address, "POST", "/api/v1/logout", &[("Cookie", &cookie)], "").await.status,
+        403,
+        "a cookie, but no origin"
+    );
     let out = send(stage.address, "POST", "/api/v1/logout", &[("Cookie", &cookie), ("Origin", ORIGIN)], "").await;
     assert_eq!(out.status, 204);
     assert_eq!(logouts.try_recv().unwrap(), claims.login, "sockets are told");
@@ -233,9 +257,17 @@ async fn guesses_are_stopped_for_strangers_and_the_known_browser_still_logs_in()
         assert!((1..=600).contains(&after), "{after}");
     }
     assert_eq!(binds(), before, "the directory is not asked any more");
-    assert_eq!(stage.login("bob", "bob-demo", &[("Cookie", &known)]).await.status, 200, "another user is not concerned");
+    assert_eq!(
+        stage.login("bob", "bob-demo", &[("Cookie", &known)]).await.status,
+        200,
+        "another user is not concerned"
+    );
     assert_eq!(stage.login("alice", "alice-demo", &[("Cookie", &known)]).await.status, 200);
-    assert_eq!(stage.login("alice", "alice-demo", &[]).await.status, 200, "a success starts anew, as it does in the directory");
+    assert_eq!(
+        stage.login("alice", "alice-demo", &[]).await.status,
+        200,
+        "a success starts anew, as it does in the directory"
+    );
 }
 
 #[tokio::test]
@@ -281,11 +313,17 @@ async fn only_the_officer_finds_recordings_and_every_look_is_recorded() {
     let page = page.json();
     assert_eq!(page["items"].as_array().unwrap().len(), 2);
     assert_eq!(page["items"][0]["started_at"], "2026-11-22T12:02:00Z");
-    let rest = stage.get(&format!("/api/v1/recordings?limit=2&cursor={}", page["next"].as_str().unwrap()), &carol, &[]).await.json();
+    let rest = stage
+        .get(&format!("/api/v1/recordings?limit=2&cursor={}", page["next"].as_str().unwrap()), &carol, &[])
+        .await
+        .json();
     assert_eq!((rest["items"].as_array().unwrap().len(), &rest["next"]), (1, &serde_json::Value::Null));
     assert_eq!(rest["items"][0]["id"], id.to_string());
     let row = stage.get(&one, &carol, &[]).await.json();
-    assert_eq!((row["state"].as_str(), row["duration_ms"].as_u64(), row["agent"].as_str()), (Some("stored"), Some(5_000), Some("1001")));
+    assert_eq!(
+        (row["state"].as_str(), row["duration_ms"].as_u64(), row["agent"].as_str()),
+        (Some("stored"), Some(5_000), Some("1001"))
+    );
     for foreign in ["00000000-0000-0000-0000-0000000fffff", "x", "..%2f", "1"] {
         for suffix in ["", "/audio"] {
             let answer = stage.get(&format!("/api/v1/recordings/{foreign}{suffix}"), &carol, &[]).await;
@@ -293,7 +331,11 @@ async fn only_the_officer_finds_recordings_and_every_look_is_recorded() {
         }
     }
     for query in ["limit=x", "from=yesterday", "unknown=1", "number=1&number_part=2", "cursor=1", "state=odd"] {
-        assert_eq!(stage.get(&format!("/api/v1/recordings?{query}"), &carol, &[]).await.code(), "request.invalid", "{query}");
+        assert_eq!(
+            stage.get(&format!("/api/v1/recordings?{query}"), &carol, &[]).await.code(),
+            "request.invalid",
+            "{query}"
+        );
     }
     assert_eq!((stage.audit_lines("recordings.list").await, stage.audit_lines("recording.read").await), (2, 1));
     assert_eq!(stage.audit.verify().await.unwrap().faults, []);
@@ -307,7 +349,10 @@ async fn audio_comes_whole_and_by_range_with_exact_lengths() {
     let carol = stage.cookie("carol").await;
 
     let whole = stage.get(&path, &carol, &[]).await;
-    assert_eq!((whole.status, whole.header("content-length"), whole.header("accept-ranges")), (200, Some("150001"), Some("bytes")));
+    assert_eq!(
+        (whole.status, whole.header("content-length"), whole.header("accept-ranges")),
+        (200, Some("150001"), Some("bytes"))
+    );
     assert_eq!((whole.header("content-type"), whole.header("cache-control")), (Some("audio/wav"), Some("no-store")));
     assert!(whole.body == tape(0..AUDIO_BYTES), "byte for byte");
 
@@ -319,12 +364,18 @@ async fn audio_comes_whole_and_by_range_with_exact_lengths() {
     ] {
         let answer = stage.get(&path, &carol, &[("Range", range)]).await;
         assert_eq!(answer.status, 206, "{range}");
-        assert_eq!(answer.header("content-range"), Some(format!("bytes {}-{}/{AUDIO_BYTES}", part.start, part.end - 1).as_str()));
+        assert_eq!(
+            answer.header("content-range"),
+            Some(format!("bytes {}-{}/{AUDIO_BYTES}", part.start, part.end - 1).as_str())
+        );
         assert_eq!(answer.header("content-length"), Some((part.end - part.start).to_string().as_str()));
         assert!(answer.body == tape(part), "{range}");
     }
     let outside = stage.get(&path, &carol, &[("Range", "bytes=150001-")]).await;
-    assert_eq!((outside.status, outside.header("content-range"), outside.code().as_str()), (416, Some("bytes */150001"), "audio.range"));
+    assert_eq!(
+        (outside.status, outside.header("content-range"), outside.code().as_str()),
+        (416, Some("bytes */150001"), "audio.range")
+    );
     assert_eq!(stage.get(&path, &carol, &[("Range", "bytes=0-1,5-6")]).await.status, 200);
     assert_eq!(stage.audit_lines("recording.play").await, 6, "one line for each answer with audio");
 
@@ -381,12 +432,20 @@ async fn health_is_told_and_every_answer_bears_the_strict_headers() {
     assert_eq!(wait_for(&stage, 200).await["dependencies"][0]["ok"], true);
     stage.postgres.stop();
     let body = wait_for(&stage, 503).await;
-    assert_eq!((body["status"].as_str(), body["dependencies"][0]["name"].as_str()), (Some("not_ready"), Some("database")));
+    assert_eq!(
+        (body["status"].as_str(), body["dependencies"][0]["name"].as_str()),
+        (Some("not_ready"), Some("database"))
+    );
     assert!(body["dependencies"][0]["detail"].as_str().unwrap().contains("cannot be reached"));
     for path in ["/livez", "/readyz", "/api/v1/session", "/nothing"] {
         let answer = send(stage.address, "GET", path, &[], "").await;
         let policy = answer.header("content-security-policy").unwrap();
-        assert!(policy.contains("default-src 'none'") && policy.contains("frame-ancestors 'none'") && !policy.contains("unsafe"), "{path}");
+        assert!(
+            policy.contains("default-src 'none'")
+                && policy.contains("frame-ancestors 'none'")
+                && !policy.contains("unsafe"),
+            "{path}"
+        );
         assert_eq!(answer.header("x-content-type-options"), Some("nosniff"));
         assert_eq!(answer.header("referrer-policy"), Some("no-referrer"));
         assert_eq!(answer.header("cache-control"), Some("no-store"));
@@ -398,8 +457,11 @@ async fn https_shows_the_configured_certificate_and_a_taken_port_is_named() {
     let directory = tempfile::tempdir().unwrap();
     let authority = Authority::new("A test").unwrap();
     let issued = authority.issue(&["localhost", "127.0.0.1"]).unwrap();
-    let https =
-        Https { address: ([127, 0, 0, 1], 0).into(), certificate_file: directory.path().join("c.pem"), key_file: directory.path().join("k.pem") };
+    let https = Https {
+        address: ([127, 0, 0, 1], 0).into(),
+        certificate_file: directory.path().join("c.pem"),
+        key_file: directory.path().join("k.pem"),
+    };
     std::fs::write(&https.certificate_file, &issued.certificate_pem).unwrap();
     std::fs::write(&https.key_file, &issued.key_pem).unwrap();
     let listeners = Listeners::bind(&Listen { http: None, https: Some(https.clone()) }).unwrap();

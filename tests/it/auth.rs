@@ -66,11 +66,18 @@ async fn a_login_over_starttls_and_over_ldaps_gives_name_extension_and_roles() {
     assert_eq!(count(&server.log(), "STARTTLS"), 1);
     assert!(count(&server.log(), "TLS established") >= 1, "passwords went over TLS");
 
-    let carol = login(LdapConfig { servers: vec![server.tls_url()], ..config(&server) }, "carol", "carol-demo").await.unwrap();
+    let carol =
+        login(LdapConfig { servers: vec![server.tls_url()], ..config(&server) }, "carol", "carol-demo").await.unwrap();
     assert_eq!(carol.roles, BTreeSet::from([Role::Compliance]));
     assert_eq!(count(&server.log(), "STARTTLS"), 1, "LDAPS needs none");
 
-    let everybody = [("sam", Role::Supervisor), ("dan", Role::Approver), ("uma", Role::Auditor), ("oscar", Role::Operator), ("bob", Role::Agent)];
+    let everybody = [
+        ("sam", Role::Supervisor),
+        ("dan", Role::Approver),
+        ("uma", Role::Auditor),
+        ("oscar", Role::Operator),
+        ("bob", Role::Agent),
+    ];
     for (user, role) in everybody {
         let identity = login(config(&server), user, &format!("{user}-demo")).await.unwrap();
         assert_eq!(identity.roles, BTreeSet::from([role]), "{user}");
@@ -111,7 +118,10 @@ async fn refuse_starttls(listener: TcpListener) -> Vec<u8> {
     let count = stream.read(&mut seen).await.unwrap();
     seen.truncate(count);
     // ExtendedResponse, message 1, protocolError (2).
-    stream.write_all(&[0x30, 0x0c, 0x02, 0x01, 0x01, 0x78, 0x07, 0x0a, 0x01, 0x02, 0x04, 0x00, 0x04, 0x00]).await.unwrap();
+    stream
+        .write_all(&[0x30, 0x0c, 0x02, 0x01, 0x01, 0x78, 0x07, 0x0a, 0x01, 0x02, 0x04, 0x00, 0x04, 0x00])
+        .await
+        .unwrap();
     // The client may well close the hard way.
     drop(stream.read_to_end(&mut seen).await);
     seen
@@ -159,7 +169,17 @@ async fn a_user_name_cannot_change_the_filter_or_the_distinguished_name() {
     let directory = directory();
     let server = LdapServer::launch(directory.path()).await.unwrap();
     let template = LdapBind::Template { dn: format!("uid={{user}},{}", server.people_dn()) };
-    let names = ["*", "al*", "alice)(uid=*", "*)(objectClass=*", "alice)(|(uid=*", "\\61lice", "alice,ou=people", "alice\\2a", "x)(uid=alice"];
+    let names = [
+        "*",
+        "al*",
+        "alice)(uid=*",
+        "*)(objectClass=*",
+        "alice)(|(uid=*",
+        "\\61lice",
+        "alice,ou=people",
+        "alice\\2a",
+        "x)(uid=alice",
+    ];
     for name in names {
         for bind in [config(&server).bind, template.clone()] {
             let refused = login(LdapConfig { bind, ..config(&server) }, name, "alice-demo").await;
@@ -193,7 +213,8 @@ async fn a_directory_that_is_gone_or_hangs_is_told_within_three_seconds_and_the_
     let silent = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
     let silent_url = format!("ldap://{}", silent.local_addr().unwrap());
 
-    let (refused, took) = timed(login(LdapConfig { servers: vec![silent_url.clone()], ..config(&server) }, "alice", "alice-demo")).await;
+    let (refused, took) =
+        timed(login(LdapConfig { servers: vec![silent_url.clone()], ..config(&server) }, "alice", "alice-demo")).await;
     assert!(matches!(refused, Err(DirectoryError::Unavailable(_))), "{refused:?}");
     assert!(took < Duration::from_millis(3_300), "took {took:?}");
 

@@ -68,12 +68,26 @@ async fn record(stage: &Stage, store: &VaultStore, meta: &RecordingMeta) -> Segm
 
     let node = node_key.node();
     let facts = sealed.facts;
-    let opened = SegmentOpened { recording: meta.recording, segment_no: 0, node, started: meta.started, sample_rate: 8_000, channels: 2 };
+    let opened = SegmentOpened {
+        recording: meta.recording,
+        segment_no: 0,
+        node,
+        started: meta.started,
+        sample_rate: 8_000,
+        channels: 2,
+    };
     stage.catalog.record_segment(&opened).await.unwrap();
     stage.catalog.record_sealed(&facts).await.unwrap();
     let object = object_of(&facts);
     store.put(&object, Bytes::from(file), &facts.sha256).await.unwrap();
-    let stored = SegmentStored { recording: meta.recording, segment_no: 0, node, object, bytes: facts.bytes, sha256: facts.sha256 };
+    let stored = SegmentStored {
+        recording: meta.recording,
+        segment_no: 0,
+        node,
+        object,
+        bytes: facts.bytes,
+        sha256: facts.sha256,
+    };
     stage.catalog.record_stored(&stored).await.unwrap();
     let ended = RecordingEnded {
         recording: meta.recording,
@@ -97,8 +111,10 @@ async fn an_officer_hears_exactly_what_was_recorded_and_a_flipped_byte_is_refuse
     let store = VaultStore::local(directory.path()).unwrap();
     let vault_store = store.clone();
     let spool = directory.path().join("spool");
-    let stage =
-        Stage::with_audio(|catalog| Some(Arc::new(Vault::new(Arc::new(catalog.clone()), vault_store, spool, Some(Arc::new(vault_key())))))).await;
+    let stage = Stage::with_audio(|catalog| {
+        Some(Arc::new(Vault::new(Arc::new(catalog.clone()), vault_store, spool, Some(Arc::new(vault_key())))))
+    })
+    .await;
     let meta = intent(0);
     let stored = record(&stage, &store, &meta).await;
     let path = format!("/api/v1/recordings/{}/audio", meta.recording);
@@ -130,7 +146,9 @@ async fn a_vault_without_its_private_key_says_so() {
     let store = VaultStore::local(directory.path()).unwrap();
     let vault_store = store.clone();
     let spool = directory.path().join("spool");
-    let stage = Stage::with_audio(|catalog| Some(Arc::new(Vault::new(Arc::new(catalog.clone()), vault_store, spool, None)))).await;
+    let stage =
+        Stage::with_audio(|catalog| Some(Arc::new(Vault::new(Arc::new(catalog.clone()), vault_store, spool, None))))
+            .await;
     record(&stage, &store, &intent(0)).await;
     let carol = stage.cookie("carol").await;
     let answer = stage.get(&format!("/api/v1/recordings/{}/audio", intent(0).recording), &carol, &[]).await;

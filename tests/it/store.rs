@@ -4,19 +4,19 @@ use std::time::Duration;
 
 use sqlx::{Connection, PgConnection};
 use tandem::auth::io::audit::{AuditAction, AuditEntry, AuditLog};
+use tandem::call::CallRecord;
+use tandem::call::io::records::CallRecords as _;
 use tandem::clock::WallTime;
 use tandem::demo::servers::PostgresServer;
 use tandem::ids::{CallId, Extension, NodeId, RecordingId, SessionId, TrunkName};
 use tandem::recording::io::catalog::{Catalog, CatalogError};
 use tandem::recording::model::{
-    FailureReason, ListCursor, NumberFilter, RecordingEnded, RecordingFailed, RecordingFilter, RecordingMeta, RecordingState, SealedBy,
-    SegmentOpened, SegmentSealed, SegmentStored, WrappedKey,
+    FailureReason, ListCursor, NumberFilter, RecordingEnded, RecordingFailed, RecordingFilter, RecordingMeta,
+    RecordingState, SealedBy, SegmentOpened, SegmentSealed, SegmentStored, WrappedKey,
 };
 use tandem::recording::{CallDirection, Obligation};
 use tandem::store::audit::PostgresAudit;
 use tandem::store::audit_chain::{FaultKind, chain_of};
-use tandem::call::CallRecord;
-use tandem::call::io::records::CallRecords as _;
 use tandem::store::call_records::CallRecords;
 use tandem::store::catalog::PostgresCatalog;
 use tandem::store::{Pool, StoreError, migrate};
@@ -96,7 +96,14 @@ pub(crate) async fn store_recording(catalog: &dyn Catalog, meta: &RecordingMeta)
     let opened = SegmentOpened { recording, segment_no: 0, node: NODE, started: NOON, sample_rate: 8_000, channels: 2 };
     catalog.record_segment(&opened).await.unwrap();
     catalog.record_sealed(&sealed(recording, 0)).await.unwrap();
-    let stored = SegmentStored { recording, segment_no: 0, node: NODE, object: "a/b".to_owned(), bytes: 50_000, sha256: [1; 32] };
+    let stored = SegmentStored {
+        recording,
+        segment_no: 0,
+        node: NODE,
+        object: "a/b".to_owned(),
+        bytes: 50_000,
+        sha256: [1; 32],
+    };
     catalog.record_stored(&stored).await.unwrap();
     catalog.record_ended(&ended(recording, RecordingState::Stored)).await.unwrap();
 }
@@ -129,9 +136,19 @@ async fn every_write_twice_leaves_one_row_and_states_never_go_back() {
         key_commit: [5; 32],
     };
     let opened = SegmentOpened { recording, segment_no: 0, node: NODE, started: NOON, sample_rate: 8_000, channels: 2 };
-    let stored = SegmentStored { recording, segment_no: 0, node: NODE, object: "a/b".to_owned(), bytes: 50_000, sha256: [1; 32] };
+    let stored = SegmentStored {
+        recording,
+        segment_no: 0,
+        node: NODE,
+        object: "a/b".to_owned(),
+        bytes: 50_000,
+        sha256: [1; 32],
+    };
 
-    assert!(matches!(catalog.record_ended(&ended(recording, RecordingState::Sealed)).await, Err(CatalogError::Refused(_))), "no intent yet");
+    assert!(
+        matches!(catalog.record_ended(&ended(recording, RecordingState::Sealed)).await, Err(CatalogError::Refused(_))),
+        "no intent yet"
+    );
     for round in 0..2 {
         catalog.record_intent(&meta).await.unwrap();
         catalog.record_keys(&[key.clone(), WrappedKey { epoch: 1, ..key.clone() }]).await.unwrap();
@@ -145,7 +162,8 @@ async fn every_write_twice_leaves_one_row_and_states_never_go_back() {
         catalog.record_stored(&stored).await.unwrap();
         catalog.record_ended(&ended(recording, RecordingState::Stored)).await.unwrap();
     }
-    let failed = RecordingFailed { recording, node: NODE, at: NOON, reason: FailureReason::NoFile, detail: "x".to_owned() };
+    let failed =
+        RecordingFailed { recording, node: NODE, at: NOON, reason: FailureReason::NoFile, detail: "x".to_owned() };
     catalog.record_failed(&failed).await.unwrap();
     let row = catalog.find(recording).await.unwrap().unwrap();
     assert_eq!((row.state, row.failure, row.samples), (RecordingState::Stored, None, 40_000));
@@ -210,7 +228,11 @@ async fn pages_follow_each_other_without_gap_and_filters_narrow() {
     assert_eq!(numbers(NumberFilter::Prefix("+493012341".to_owned())).await, 10);
     assert_eq!(numbers(NumberFilter::Substring("1234".to_owned())).await, 26);
     assert_eq!(numbers(NumberFilter::Substring("%".to_owned())).await, 0);
-    let agent = RecordingFilter { agent: Some(Extension::new("1001")), until: Some(intent(25).started), ..RecordingFilter::default() };
+    let agent = RecordingFilter {
+        agent: Some(Extension::new("1001")),
+        until: Some(intent(25).started),
+        ..RecordingFilter::default()
+    };
     assert_eq!(catalog.list(&agent).await.unwrap().len(), 13);
     let stored = RecordingFilter { state: Some(RecordingState::Stored), ..RecordingFilter::default() };
     assert_eq!(catalog.list(&stored).await.unwrap(), []);
@@ -283,14 +305,20 @@ async fn whatever_a_dishonest_administrator_changes_in_the_audit_log_is_found() 
             FaultKind::Unlinked,
         ),
         ("DELETE FROM access_audit WHERE chain = $1 AND seq = 5", FaultKind::Missing),
-        ("DELETE FROM access_audit WHERE chain = $1 AND seq = (SELECT max(seq) FROM access_audit WHERE chain = $1)", FaultKind::Truncated),
+        (
+            "DELETE FROM access_audit WHERE chain = $1 AND seq = (SELECT max(seq) FROM access_audit WHERE chain = $1)",
+            FaultKind::Truncated,
+        ),
         ("DELETE FROM access_audit_head WHERE chain = $1", FaultKind::Truncated),
     ];
     let mut connection = PgConnection::connect(&server.superuser_url()).await.unwrap();
     // The superuser steps over the triggers.
     sqlx::query("SET session_replication_role = replica").execute(&mut connection).await.unwrap();
     for table in ["access_audit", "access_audit_head"] {
-        sqlx::query(sqlx::AssertSqlSafe(format!("CREATE TABLE kept_{table} AS TABLE {table}"))).execute(&mut connection).await.unwrap();
+        sqlx::query(sqlx::AssertSqlSafe(format!("CREATE TABLE kept_{table} AS TABLE {table}")))
+            .execute(&mut connection)
+            .await
+            .unwrap();
     }
     for (sql, kind) in tamperings {
         sqlx::query(sql).bind(chain).execute(&mut connection).await.unwrap();
@@ -320,7 +348,9 @@ async fn a_database_that_stops_or_hangs_is_told_in_time_and_found_again() {
     catalog.record_intent(&intent(0)).await.unwrap();
 
     server.stop();
-    let refused = tokio::time::timeout(Duration::from_secs(8), catalog.record_intent(&intent(1))).await.expect("it must not wait for ever");
+    let refused = tokio::time::timeout(Duration::from_secs(8), catalog.record_intent(&intent(1)))
+        .await
+        .expect("it must not wait for ever");
     assert!(matches!(refused, Err(CatalogError::Unavailable(_))), "{refused:?}");
     let reason = within(&mut health, false).await.unwrap_err();
     assert!(reason.contains("cannot be reached"), "{reason}");
@@ -343,7 +373,14 @@ async fn a_database_that_stops_or_hangs_is_told_in_time_and_found_again() {
 
 /// Signals the postmaster and its own children, by their ids. A child may have ended by itself meanwhile.
 fn signal_all(server: &PostgresServer, signal: &str) {
-    let kill = |pid: &str| std::process::Command::new("kill").args([signal, pid]).stderr(std::process::Stdio::null()).status().unwrap().success();
+    let kill = |pid: &str| {
+        std::process::Command::new("kill")
+            .args([signal, pid])
+            .stderr(std::process::Stdio::null())
+            .status()
+            .unwrap()
+            .success()
+    };
     let postmaster = server.pid().unwrap().to_string();
     assert!(kill(&postmaster));
     let children = std::fs::read_to_string(format!("/proc/{postmaster}/task/{postmaster}/children")).unwrap();

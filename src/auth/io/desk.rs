@@ -73,7 +73,14 @@ impl Desk {
     pub fn new(config: DeskConfig, secret: &[u8; 32], rng: StdRng) -> Self {
         let lockout = Mutex::new(Lockout::new(config.lockout.clone()));
         let (logouts, _) = broadcast::channel(LOGOUTS_QUEUED);
-        Self { config, keys: TokenKeys::new(secret), lockout, revocations: Mutex::default(), rng: Mutex::new(rng), logouts }
+        Self {
+            config,
+            keys: TokenKeys::new(secret),
+            lockout,
+            revocations: Mutex::default(),
+            rng: Mutex::new(rng),
+            logouts,
+        }
     }
 
     /// How long things last.

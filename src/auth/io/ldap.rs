@@ -147,7 +147,8 @@ impl LdapDirectory {
         if config.servers.is_empty() {
             return Err(LdapSetupError::NoServer);
         }
-        let odd = config.servers.iter().find(|server| !server.starts_with("ldap://") && !server.starts_with("ldaps://"));
+        let odd =
+            config.servers.iter().find(|server| !server.starts_with("ldap://") && !server.starts_with("ldaps://"));
         if let Some(odd) = odd {
             return Err(LdapSetupError::Address(odd.clone()));
         }
@@ -179,12 +180,18 @@ impl LdapDirectory {
         if let Some(tls) = &self.tls {
             settings = settings.set_config(Arc::clone(tls));
         }
-        let (connection, ldap) = LdapConnAsync::with_settings(settings, server).await.map_err(|error| unavailable(&error))?;
+        let (connection, ldap) =
+            LdapConnAsync::with_settings(settings, server).await.map_err(|error| unavailable(&error))?;
         ldap3::drive!(connection);
         Ok(ldap)
     }
 
-    async fn authenticate_at(&self, server: &str, user: &UserName, password: &SecretString) -> Result<Identity, DirectoryError> {
+    async fn authenticate_at(
+        &self,
+        server: &str,
+        user: &UserName,
+        password: &SecretString,
+    ) -> Result<Identity, DirectoryError> {
         let mut ldap = self.connect(server).await?;
         let identity = self.authenticate_over(&mut ldap, user, password).await;
         // The judgement stands, whether or not the farewell arrives.
@@ -192,7 +199,12 @@ impl LdapDirectory {
         identity
     }
 
-    async fn authenticate_over(&self, ldap: &mut Ldap, user: &UserName, password: &SecretString) -> Result<Identity, DirectoryError> {
+    async fn authenticate_over(
+        &self,
+        ldap: &mut Ldap,
+        user: &UserName,
+        password: &SecretString,
+    ) -> Result<Identity, DirectoryError> {
         match &self.config.bind {
             LdapBind::Service { dn, password: service } => {
                 bind_service(ldap, dn, service).await?;
@@ -218,7 +230,11 @@ impl LdapDirectory {
         attributes.extend(&config.number_attribute);
         let mut found = search(ldap, &config.user_base, &filter, &attributes).await?;
         let first = found.pop();
-        if found.is_empty() { Ok(first) } else { Err(DirectoryError::Misconfigured("the user filter finds several people".to_owned())) }
+        if found.is_empty() {
+            Ok(first)
+        } else {
+            Err(DirectoryError::Misconfigured("the user filter finds several people".to_owned()))
+        }
     }
 
     async fn groups_of(&self, ldap: &mut Ldap, dn: &str) -> Result<Vec<String>, DirectoryError> {
@@ -228,7 +244,9 @@ impl LdapDirectory {
     }
 
     fn identity(&self, user: &UserName, entry: &SearchEntry, groups: &[String]) -> Identity {
-        let name = first_value(entry, &self.config.user_attribute).and_then(|name| UserName::parse(&name)).unwrap_or_else(|| user.clone());
+        let name = first_value(entry, &self.config.user_attribute)
+            .and_then(|name| UserName::parse(&name))
+            .unwrap_or_else(|| user.clone());
         let roles: BTreeSet<_> = self.config.roles.roles_of(groups);
         Identity {
             user: name.as_str().to_owned(),
@@ -269,7 +287,9 @@ async fn bind_service(ldap: &mut Ldap, dn: &str, password: &SecretString) -> Res
     let result = ldap.simple_bind(dn, password.expose_secret()).await.map_err(|error| unavailable(&error))?;
     match result.rc {
         result_code::SUCCESS => Ok(()),
-        result_code::BUSY | result_code::UNAVAILABLE => Err(DirectoryError::Unavailable(format!("it answered {}", result.rc))),
+        result_code::BUSY | result_code::UNAVAILABLE => {
+            Err(DirectoryError::Unavailable(format!("it answered {}", result.rc)))
+        }
         code => Err(DirectoryError::Misconfigured(format!("the service account's bind was answered {code}"))),
     }
 }
@@ -294,8 +314,12 @@ async fn search<S: AsRef<str> + Send + Sync>(
     let attributes: Vec<&str> = attributes.iter().map(AsRef::as_ref).collect();
     let found = ldap.search(base, Scope::Subtree, filter, attributes).await.map_err(|error| unavailable(&error))?;
     match found.1.rc {
-        result_code::SUCCESS => Ok(found.0.into_iter().filter(|entry| !entry.is_ref()).map(SearchEntry::construct).collect()),
-        result_code::BUSY | result_code::UNAVAILABLE => Err(DirectoryError::Unavailable(format!("it answered a search with {}", found.1.rc))),
+        result_code::SUCCESS => {
+            Ok(found.0.into_iter().filter(|entry| !entry.is_ref()).map(SearchEntry::construct).collect())
+        }
+        result_code::BUSY | result_code::UNAVAILABLE => {
+            Err(DirectoryError::Unavailable(format!("it answered a search with {}", found.1.rc)))
+        }
         code => Err(DirectoryError::Misconfigured(format!("a search below {base} was answered {code}"))),
     }
 }
@@ -345,7 +369,11 @@ mod tests {
         let config = LdapConfig { servers: vec!["https://directory".to_owned()], ..LdapConfig::default() };
         assert!(matches!(LdapDirectory::new(config), Err(LdapSetupError::Address(_))));
         assert!(matches!(LdapDirectory::new(LdapConfig::default()), Err(LdapSetupError::NoServer)));
-        let config = LdapConfig { servers: vec!["ldaps://directory".to_owned()], ca_file: "/nonexistent".into(), ..LdapConfig::default() };
+        let config = LdapConfig {
+            servers: vec!["ldaps://directory".to_owned()],
+            ca_file: "/nonexistent".into(),
+            ..LdapConfig::default()
+        };
         assert!(matches!(LdapDirectory::new(config), Err(LdapSetupError::CaFile { .. })));
     }
 }

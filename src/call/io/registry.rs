@@ -32,7 +32,7 @@ use crate::ids::RecordingId;
 use crate::ids::SessionId;
 use crate::ids::SignalingId;
 use crate::limits::CALL_MAILBOX;
-use crate::media::tap::TapId;
+use crate::worker::TapId;
 use crate::recording;
 use crate::signaling;
 use crate::signaling::CallRequest;
@@ -392,10 +392,8 @@ impl Registry {
         CallIds {
             call: call.unwrap_or_else(|| CallId::generate(unix_ms, rng)),
             // The user agent has put the leg's bytes into its answers as our half of the Session-ID.
-            session: trunk_leg.map_or_else(
-                || SessionId::generate(rng),
-                |leg| SessionId::from_bytes(*leg.as_uuid().as_bytes()),
-            ),
+            session: trunk_leg
+                .map_or_else(|| SessionId::generate(rng), |leg| SessionId::from_bytes(*leg.as_uuid().as_bytes())),
             trunk_leg: trunk_leg.unwrap_or_else(|| LegId::generate(unix_ms, rng)),
             agent_leg: LegId::generate(unix_ms, rng),
             recording: RecordingId::generate(unix_ms, rng),

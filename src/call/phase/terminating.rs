@@ -76,7 +76,11 @@ impl Terminating {
             Input::Worker(event) if matches!(event.kind, worker::EventKind::Closed) => self.seal(context),
             Input::Recorder(event) => {
                 self.hear_recorder(event, context);
-                if self.stage == Stage::RecordingSeals { self.finish_if_sealed(context) } else { Phase::Terminating(self) }
+                if self.stage == Stage::RecordingSeals {
+                    self.finish_if_sealed(context)
+                } else {
+                    Phase::Terminating(self)
+                }
             }
             Input::Request { token, request: crate::signaling::CallRequest::Hangup } => {
                 context.grant(token);

@@ -58,7 +58,8 @@ fn happen(stage: &mut Stage, choice: u8) {
 }
 
 fn final_responses(stage: &Stage) -> usize {
-    let is_final = |command: &&&sip::Command| matches!(command, sip::Command::Accept { .. } | sip::Command::Refuse { .. });
+    let is_final =
+        |command: &&&sip::Command| matches!(command, sip::Command::Accept { .. } | sip::Command::Refuse { .. });
     stage.sip_commands().iter().filter(is_final).count()
 }
 

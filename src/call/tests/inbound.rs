@@ -265,6 +265,7 @@ fn digits_are_sent_whole_or_not_at_all() {
     stage.ask(CallRequest::Dtmf { digits: "12x".into() });
     let granted: Vec<bool> = stage.replies().into_iter().map(|(_, granted)| granted).collect();
     assert_eq!(granted, [true, false]);
-    let sent = |command: &worker::Command| matches!(command, worker::Command::SendDtmf { digits, .. } if digits.len() == 3);
+    let sent =
+        |command: &worker::Command| matches!(command, worker::Command::SendDtmf { digits, .. } if digits.len() == 3);
     assert!(stage.worker_got(sent));
 }

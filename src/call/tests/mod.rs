@@ -29,7 +29,7 @@ use crate::ids::RecordingId;
 use crate::ids::SessionId;
 use crate::ids::SignalingId;
 use crate::ids::TrunkName;
-use crate::media::tap::TapId;
+use crate::worker::TapId;
 use crate::pii::Pii;
 use crate::recording;
 use crate::recording::Obligation;
@@ -194,7 +194,10 @@ impl Stage {
     }
 
     pub(super) fn sip_commands(&self) -> Vec<&sip::Command> {
-        self.outputs.iter().filter_map(|output| if let Output::Sip(command) = output { Some(command) } else { None }).collect()
+        self.outputs
+            .iter()
+            .filter_map(|output| if let Output::Sip(command) = output { Some(command) } else { None })
+            .collect()
     }
 
     pub(super) fn refused_with(&self) -> Option<u16> {
@@ -225,9 +228,9 @@ impl Stage {
     }
 
     pub(super) fn notified(&self, wanted: impl Fn(&Notification) -> bool) -> bool {
-        self.outputs.iter().any(
-            |output| matches!(output, Output::Signaling(signaling::Command::Notify(notice)) if wanted(notice)),
-        )
+        self.outputs
+            .iter()
+            .any(|output| matches!(output, Output::Signaling(signaling::Command::Notify(notice)) if wanted(notice)))
     }
 
     pub(super) fn replies(&self) -> Vec<(u64, bool)> {

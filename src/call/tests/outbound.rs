@@ -62,7 +62,9 @@ fn ringing_is_local_and_no_audio_of_the_agent_crosses_before_the_200() {
     assert!(stage.worker_got(|command| matches!(command, worker::Command::SetRingback { on: true, .. })));
     stage.sip(progressed(&stage, 183, Some(OFFER)));
     assert!(!stage.gate_opened());
-    assert!(stage.worker_got(|c| matches!(c, worker::Command::SetGate { gate, .. } if gate.to_agent && !gate.to_trunk)));
+    assert!(
+        stage.worker_got(|c| matches!(c, worker::Command::SetGate { gate, .. } if gate.to_agent && !gate.to_trunk))
+    );
 }
 
 #[test]

@@ -123,7 +123,9 @@ impl Bench {
                 Output::ToTrunkRtcp(datagram) => self.rtcp.push(datagram.to_vec()),
                 Output::ToPeer(packet) => self.to_peer.push(packet),
                 Output::Tap(frame) => self.tap.push(frame),
-                Output::Dtmf { .. } | Output::TrunkMediaStarted | Output::MediaTimeout { .. } => self.events.push(output),
+                Output::Dtmf { .. } | Output::TrunkMediaStarted | Output::MediaTimeout { .. } => {
+                    self.events.push(output)
+                }
             }
         }
     }

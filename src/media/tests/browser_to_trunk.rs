@@ -180,7 +180,8 @@ fn a_g711_browser_is_heard_too() {
     let mut bench = Bench::in_call(AUDIO);
     for _ in 0..50 {
         let (sequence, timestamp, codes) = bench.trunk_frame::<160>(Law::A);
-        let packet = PeerPacket { ssrc: 1, sequence, timestamp, marker: false, kind: PeerPayload::Pcma, payload: &codes };
+        let packet =
+            PeerPacket { ssrc: 1, sequence, timestamp, marker: false, kind: PeerPayload::Pcma, payload: &codes };
         bench.pipeline.handle_peer_rtp(packet, bench.now);
         bench.drain();
         bench.wait(20);

@@ -143,7 +143,9 @@ fn events_of_the_browser_are_counted_and_ignored() {
     let kind = PeerPayload::TelephoneEvent { clock: 48_000 };
     let payload = EventPayload { event: 1, end: true, volume: 0, duration: 4_800 }.to_bytes();
     let (ssrc, sequence, timestamp) = (bench.browser_ssrc, bench.browser_sequence, bench.browser_timestamp);
-    bench.pipeline.handle_peer_rtp(PeerPacket { ssrc, sequence, timestamp, marker: true, kind, payload: &payload }, bench.now);
+    bench
+        .pipeline
+        .handle_peer_rtp(PeerPacket { ssrc, sequence, timestamp, marker: true, kind, payload: &payload }, bench.now);
     bench.browser_sequence = sequence.wrapping_add(1);
     bench.browser_talks(10);
     assert_eq!(bench.pipeline.peer_stats().event_packets_received, 1);

@@ -142,7 +142,13 @@ fn outputs_that_nobody_takes_stay_bounded() {
     let mut bench = Bench::in_call(AUDIO);
     for _ in 0..2_000 {
         let frame = bench.trunk_frame::<160>(Law::Mu);
-        let header = crate::rtp::packet::Header { payload_type: 0, marker: false, sequence: frame.0, timestamp: frame.1, ssrc: 1 };
+        let header = crate::rtp::packet::Header {
+            payload_type: 0,
+            marker: false,
+            sequence: frame.0,
+            timestamp: frame.1,
+            ssrc: 1,
+        };
         let mut datagram = [0; 200];
         let len = header.write(&frame.2, &mut datagram).unwrap();
         bench.pipeline.handle_trunk_rtp(&datagram[..len], bench.now);

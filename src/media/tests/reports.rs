@@ -19,7 +19,8 @@ fn packets(datagram: &[u8]) -> Vec<RtcpPacket<'_>> {
 }
 
 fn timeouts(bench: &Bench) -> Vec<Duration> {
-    let silence = |event: &Output| if let Output::MediaTimeout { silent_for } = event { Some(*silent_for) } else { None };
+    let silence =
+        |event: &Output| if let Output::MediaTimeout { silent_for } = event { Some(*silent_for) } else { None };
     bench.events.iter().filter_map(silence).collect()
 }
 

@@ -160,6 +160,7 @@ fn a_g711_browser_gets_g711() {
     trunk_talks::<160>(&mut bench, 50, Law::Mu);
     assert!(bench.to_peer.iter().all(|packet| packet.kind == PeerPayload::Pcma && packet.payload.len() == 160));
     assert_eq!(bench.to_peer[1].timestamp.wrapping_sub(bench.to_peer[0].timestamp), 160);
-    let heard: Vec<i16> = bench.to_peer.iter().flat_map(|p| p.payload.to_vec()).map(|code| Law::A.decode(code)).collect();
+    let heard: Vec<i16> =
+        bench.to_peer.iter().flat_map(|p| p.payload.to_vec()).map(|code| Law::A.decode(code)).collect();
     assert!((7_700.0..8_300.0).contains(&amplitude(&heard, 1_000.0)));
 }

@@ -18,8 +18,8 @@ use async_trait::async_trait;
 
 use crate::ids::RecordingId;
 use crate::recording::model::{
-    RecordingEnded, RecordingFailed, RecordingFilter, RecordingMeta, RecordingRow, SegmentOpened, SegmentRow, SegmentSealed, SegmentStored,
-    WrappedKey,
+    RecordingEnded, RecordingFailed, RecordingFilter, RecordingMeta, RecordingRow, SegmentOpened, SegmentRow,
+    SegmentSealed, SegmentStored, WrappedKey,
 };
 
 /// See the module.

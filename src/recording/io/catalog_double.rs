@@ -10,8 +10,8 @@ use tokio::sync::{Mutex, watch};
 use crate::ids::RecordingId;
 use crate::recording::io::catalog::{Catalog, CatalogError};
 use crate::recording::model::{
-    RecordingEnded, RecordingFailed, RecordingFilter, RecordingMeta, RecordingRow, RecordingState, SegmentOpened, SegmentRow, SegmentSealed,
-    SegmentStored, WrappedKey,
+    RecordingEnded, RecordingFailed, RecordingFilter, RecordingMeta, RecordingRow, RecordingState, SegmentOpened,
+    SegmentRow, SegmentSealed, SegmentStored, WrappedKey,
 };
 
 #[derive(Debug, Default)]
@@ -31,7 +31,12 @@ pub(crate) struct MemoryCatalog {
 
 impl Default for MemoryCatalog {
     fn default() -> Self {
-        Self { tables: Mutex::default(), is_down: AtomicBool::new(false), refused: AtomicUsize::new(0), changed: watch::channel(0).0 }
+        Self {
+            tables: Mutex::default(),
+            is_down: AtomicBool::new(false),
+            refused: AtomicUsize::new(0),
+            changed: watch::channel(0).0,
+        }
     }
 }
 
@@ -57,7 +62,10 @@ impl MemoryCatalog {
             if rows.iter().filter(|row| row.state == state).count() >= count {
                 return;
             }
-            tokio::time::timeout(std::time::Duration::from_secs(30), changed.changed()).await.unwrap_or_else(|_| panic!("{rows:?}")).unwrap();
+            tokio::time::timeout(std::time::Duration::from_secs(30), changed.changed())
+                .await
+                .unwrap_or_else(|_| panic!("{rows:?}"))
+                .unwrap();
         }
     }
 

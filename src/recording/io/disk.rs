@@ -33,7 +33,10 @@ impl Watermarks {
             Obligation::BestEffort | Obligation::Never => self.shed_percent,
         };
         if used >= u64::from(limit) {
-            return Err(io::Error::new(io::ErrorKind::StorageFull, format!("{used} % of the disk are used, the limit is {limit} %")));
+            return Err(io::Error::new(
+                io::ErrorKind::StorageFull,
+                format!("{used} % of the disk are used, the limit is {limit} %"),
+            ));
         }
         Ok(())
     }

@@ -75,7 +75,12 @@ pub struct Vault {
 
 impl Vault {
     /// Of its parts.
-    pub const fn new(catalog: Arc<dyn Catalog>, store: VaultStore, spool_dir: PathBuf, key: Option<Arc<VaultKey>>) -> Self {
+    pub const fn new(
+        catalog: Arc<dyn Catalog>,
+        store: VaultStore,
+        spool_dir: PathBuf,
+        key: Option<Arc<VaultKey>>,
+    ) -> Self {
         Self { catalog, store, spool_dir, key }
     }
 
@@ -121,7 +126,9 @@ impl Vault {
             tokio::fs::read(&path).await.map(Bytes::from).map_err(|source| VaultError::File { path, source })?
         };
         match &segment.sealed {
-            Some(sealed) if sha256(&[&bytes]) != sealed.sha256 => Err(VaultError::Differs { segment_no: segment.segment_no }),
+            Some(sealed) if sha256(&[&bytes]) != sealed.sha256 => {
+                Err(VaultError::Differs { segment_no: segment.segment_no })
+            }
             _ => Ok(bytes),
         }
     }
@@ -181,7 +188,8 @@ fn export_files(row: &RecordingRow, playable: &PlayableRecording) -> Result<Vec<
     for segment in playable.segments() {
         files.push((file_name(segment.header.recording, segment.header.segment_no), segment.bytes().to_vec()));
     }
-    let lines: Vec<String> = files.iter().map(|(name, content)| format!("{}  {name}\n", to_hex(&sha256(&[content])))).collect();
+    let lines: Vec<String> =
+        files.iter().map(|(name, content)| format!("{}  {name}\n", to_hex(&sha256(&[content])))).collect();
     files.push(("MANIFEST.sha256".to_owned(), lines.concat().into_bytes()));
     Ok(files)
 }
@@ -235,7 +243,9 @@ pub struct BrokenSequence {
 impl VerifyReport {
     /// Whether there is something, and nothing is wrong.
     pub fn is_good(&self) -> bool {
-        !self.files.is_empty() && self.broken_sequences.is_empty() && self.files.iter().all(|file| file.report.is_good())
+        !self.files.is_empty()
+            && self.broken_sequences.is_empty()
+            && self.files.iter().all(|file| file.report.is_good())
     }
 }
 
@@ -248,7 +258,11 @@ impl fmt::Display for VerifyReport {
             write!(f, "{}", file.report)?;
         }
         for broken in &self.broken_sequences {
-            writeln!(f, "BROKEN  {} segment {} does not follow the segment before it", broken.recording, broken.segment_no)?;
+            writeln!(
+                f,
+                "BROKEN  {} segment {} does not follow the segment before it",
+                broken.recording, broken.segment_no
+            )?;
         }
         let good = self.files.iter().filter(|file| file.report.is_good()).count();
         writeln!(f, "{good} of {} files verified", self.files.len())?;
@@ -260,7 +274,9 @@ impl fmt::Display for VerifyReport {
 pub async fn verify(path: &Path) -> Result<VerifyReport, VaultError> {
     let path = path.to_owned();
     let target = path.clone();
-    let checked = tokio::task::spawn_blocking(move || verify_blocking(&path).map_err(|(path, source)| VaultError::File { path, source }));
+    let checked = tokio::task::spawn_blocking(move || {
+        verify_blocking(&path).map_err(|(path, source)| VaultError::File { path, source })
+    });
     checked.await.map_err(|source| VaultError::File { path: target, source: io::Error::other(source) })?
 }
 
@@ -296,7 +312,9 @@ fn broken_sequences(files: &[VerifiedFile]) -> Vec<BrokenSequence> {
     let reports = || files.iter().map(|file| &file.report);
     let follows = |report: &FileReport| {
         reports().any(|before| {
-            before.recording == report.recording && before.segment_no + 1 == report.segment_no && before.merkle_root == report.prev_segment_root
+            before.recording == report.recording
+                && before.segment_no + 1 == report.segment_no
+                && before.merkle_root == report.prev_segment_root
         })
     };
     reports()

@@ -95,7 +95,8 @@ fn start(
     waiting: &mut BTreeMap<RecordingId, VecDeque<JournalRecord>>,
     jobs: &mut JoinSet<RecordingId>,
 ) {
-    let batch: Vec<JournalRecord> = waiting.get_mut(&recording).map(|queue| queue.drain(..).collect()).unwrap_or_default();
+    let batch: Vec<JournalRecord> =
+        waiting.get_mut(&recording).map(|queue| queue.drain(..).collect()).unwrap_or_default();
     let (indexer, gate) = (Arc::clone(indexer), Arc::clone(gate));
     jobs.spawn(async move {
         indexer.settle(recording, &batch, &gate).await;
@@ -114,7 +115,9 @@ impl Indexer {
             match record {
                 JournalRecord::Sealed { sealed } => retry(gate, recording, || self.upload(sealed)).await,
                 JournalRecord::Ended { ended } => {
-                    let stored = JournalRecord::Ended { ended: Box::new(RecordingEnded { state: RecordingState::Stored, ..(**ended).clone() }) };
+                    let stored = JournalRecord::Ended {
+                        ended: Box::new(RecordingEnded { state: RecordingState::Stored, ..(**ended).clone() }),
+                    };
                     retry(gate, recording, || self.index(&stored)).await;
                     is_over = true;
                 }
@@ -162,7 +165,11 @@ impl Indexer {
 }
 
 /// Tries until it succeeds, with growing pauses. The first failure of a row is a warning, the rest are not worth one.
-async fn retry<F: Future<Output = Result<(), Setback>>>(gate: &Semaphore, recording: RecordingId, mut act: impl FnMut() -> F) {
+async fn retry<F: Future<Output = Result<(), Setback>>>(
+    gate: &Semaphore,
+    recording: RecordingId,
+    mut act: impl FnMut() -> F,
+) {
     let mut pause = RETRY_MIN;
     loop {
         // The semaphore is never closed; if it were, the work is still due.

@@ -11,7 +11,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::WallTime;
 use crate::ids::RecordingId;
-use crate::recording::model::{RecordingEnded, RecordingFailed, RecordingMeta, SegmentOpened, SegmentSealed, WrappedKey};
+use crate::recording::model::{
+    RecordingEnded, RecordingFailed, RecordingMeta, SegmentOpened, SegmentSealed, WrappedKey,
+};
 use crate::recording::serial::as_ns;
 
 /// Bytes of one record at most: more is a torn or foreign file.
@@ -136,7 +138,8 @@ impl Journal {
         self.file.seek(SeekFrom::Start(0))?;
         self.file.read_to_end(&mut bytes)?;
         let mut records = parse(&bytes);
-        let done: BTreeSet<RecordingId> = records.iter().filter(|r| matches!(r, JournalRecord::Done { .. })).map(JournalRecord::recording).collect();
+        let done: BTreeSet<RecordingId> =
+            records.iter().filter(|r| matches!(r, JournalRecord::Done { .. })).map(JournalRecord::recording).collect();
         records.retain(|record| !done.contains(&record.recording()));
         let mut kept = Vec::new();
         for record in &records {

@@ -61,7 +61,11 @@ pub fn load_or_generate_node_key(path: &Path, rng: &mut dyn CryptoRng) -> Result
 }
 
 /// Thirty-two secret bytes for another purpose, named by `word`; made, with mode 0600, where the file does not exist.
-pub fn load_or_generate_secret(path: &Path, word: &'static str, rng: &mut dyn CryptoRng) -> Result<[u8; 32], KeyFileError> {
+pub fn load_or_generate_secret(
+    path: &Path,
+    word: &'static str,
+    rng: &mut dyn CryptoRng,
+) -> Result<[u8; 32], KeyFileError> {
     load_or_generate(path, word, rng).map(|secret| *secret)
 }
 
@@ -84,7 +88,8 @@ pub fn load_vault_key(path: &Path) -> Result<VaultKey, KeyFileError> {
 /// The public keys of a recipients' file: at least one.
 pub fn load_recipients(path: &Path) -> Result<Vec<Recipient>, KeyFileError> {
     let text = fs::read_to_string(path).map_err(|source| failed(path, source))?;
-    let keys: Option<Vec<_>> = lines_of(&text, RECIPIENT).map(|key| Recipient::of_bytes(&from_hex(key)?).ok()).collect();
+    let keys: Option<Vec<_>> =
+        lines_of(&text, RECIPIENT).map(|key| Recipient::of_bytes(&from_hex(key)?).ok()).collect();
     keys.filter(|keys| !keys.is_empty()).ok_or_else(|| malformed(path, RECIPIENT))
 }
 
@@ -94,13 +99,18 @@ pub fn write_recipient(path: &Path, recipient: &Recipient, name: &str) -> Result
     fs::write(path, line).map_err(|source| failed(path, source))
 }
 
-fn load_or_generate(path: &Path, word: &'static str, rng: &mut dyn CryptoRng) -> Result<Zeroizing<[u8; 32]>, KeyFileError> {
+fn load_or_generate(
+    path: &Path,
+    word: &'static str,
+    rng: &mut dyn CryptoRng,
+) -> Result<Zeroizing<[u8; 32]>, KeyFileError> {
     if !path.exists() {
         let mut secret = Zeroizing::new([0; 32]);
         rng.fill_bytes(secret.as_mut_slice());
         let line = Zeroizing::new(format!("{word} {}\n", to_hex(secret.as_slice())));
         let made = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
-        made.and_then(|mut file| file.write_all(line.as_bytes()).and_then(|()| file.sync_all())).map_err(|source| failed(path, source))?;
+        made.and_then(|mut file| file.write_all(line.as_bytes()).and_then(|()| file.sync_all()))
+            .map_err(|source| failed(path, source))?;
     }
     load_secret(path, word)
 }
@@ -164,7 +174,8 @@ mod tests {
         let vault = load_or_generate_vault_key(&dir.path().join("vault.key"), &mut StdRng::seed_from_u64(1)).unwrap();
         let text = fs::read_to_string(dir.path().join("vault.key.pub")).unwrap();
         let both = dir.path().join("both");
-        fs::write(&both, format!("# two\n{text}{RECIPIENT} {} escrow # offline\n", "09".to_owned() + &"00".repeat(31))).unwrap();
+        fs::write(&both, format!("# two\n{text}{RECIPIENT} {} escrow # offline\n", "09".to_owned() + &"00".repeat(31)))
+            .unwrap();
         let recipients = load_recipients(&both).unwrap();
         assert_eq!((recipients.len(), &recipients[0]), (2, vault.recipient()));
         fs::write(&both, "tandem-recipient-v1 xyz\n").unwrap();

@@ -32,7 +32,12 @@ struct Known {
 }
 
 /// Recovers a spool that is locked and whose journal says `records`. What must be added to the journal.
-pub fn recover(spool: &Path, records: &[JournalRecord], node_key: &NodeKey, now: WallTime) -> io::Result<Vec<JournalRecord>> {
+pub fn recover(
+    spool: &Path,
+    records: &[JournalRecord],
+    node_key: &NodeKey,
+    now: WallTime,
+) -> io::Result<Vec<JournalRecord>> {
     let mut known: BTreeMap<RecordingId, Known> = BTreeMap::new();
     for record in records {
         note(known.entry(record.recording()).or_default(), record);
@@ -90,7 +95,12 @@ struct Bench<'a> {
     now: WallTime,
 }
 
-fn recover_one(bench: &Bench<'_>, recording: RecordingId, known: &mut Known, found: &mut Vec<JournalRecord>) -> io::Result<()> {
+fn recover_one(
+    bench: &Bench<'_>,
+    recording: RecordingId,
+    known: &mut Known,
+    found: &mut Vec<JournalRecord>,
+) -> io::Result<()> {
     let mut lost = None;
     for opened in std::mem::take(&mut known.opened) {
         let segment_no = opened.segment_no;
@@ -107,9 +117,16 @@ fn recover_one(bench: &Bench<'_>, recording: RecordingId, known: &mut Known, fou
         }
     }
     found.push(if known.sealed.is_empty() {
-        let (reason, detail) = lost.unwrap_or((FailureReason::NoFile, "the intent was found without a file after a crash"));
+        let (reason, detail) =
+            lost.unwrap_or((FailureReason::NoFile, "the intent was found without a file after a crash"));
         tracing::error!(%recording, reason = reason.as_str(), "a recording is lost");
-        let failed = RecordingFailed { recording, node: bench.node_key.node(), at: bench.now, reason, detail: detail.to_owned() };
+        let failed = RecordingFailed {
+            recording,
+            node: bench.node_key.node(),
+            at: bench.now,
+            reason,
+            detail: detail.to_owned(),
+        };
         JournalRecord::Failed { failed: Box::new(failed) }
     } else {
         JournalRecord::Ended { ended: Box::new(end_of(bench, recording, known)) }
@@ -170,7 +187,8 @@ fn recover_file(bench: &Bench<'_>, opened: &SegmentOpened) -> io::Result<Option<
 fn is_ours(walk: &Walk, opened: &SegmentOpened, node_key: &NodeKey) -> bool {
     let header = &walk.header;
     let is_this = header.recording == opened.recording && header.segment_no == opened.segment_no;
-    let is_signed = header.node != node_key.node() || is_signed_by(node_key.public(), &header.signed_bytes(), &walk.header_signature);
+    let is_signed = header.node != node_key.node()
+        || is_signed_by(node_key.public(), &header.signed_bytes(), &walk.header_signature);
     is_this && is_signed
 }
 

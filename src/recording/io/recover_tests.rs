@@ -23,7 +23,8 @@ struct Crashed {
 
 /// Ten seconds of a tone on both channels, not sealed.
 fn crashed(n: u8) -> Crashed {
-    let key = DataKey::generate(KeyScope { recording: recording(n), segment_no: 0, epoch: 0 }, &mut CountingRng(n)).unwrap();
+    let key =
+        DataKey::generate(KeyScope { recording: recording(n), segment_no: 0, epoch: 0 }, &mut CountingRng(n)).unwrap();
     let wrapped = key.wrap(vault_key().recipient(), node_key().node(), &mut CountingRng(n)).unwrap();
     let header = FileHeader {
         flags: 0,
@@ -40,8 +41,14 @@ fn crashed(n: u8) -> Crashed {
         key_commit: *key.commit(),
         prev_segment_root: [0; 32],
     };
-    let opened =
-        SegmentOpened { recording: recording(n), segment_no: 0, node: node_key().node(), started: WALL, sample_rate: 8_000, channels: 2 };
+    let opened = SegmentOpened {
+        recording: recording(n),
+        segment_no: 0,
+        node: node_key().node(),
+        started: WALL,
+        sample_rate: 8_000,
+        channels: 2,
+    };
     let (mut segment, header) = OpenSegment::open(header, key, 0, &node_key());
     let mut file = header.to_vec();
     let mut ends = vec![(file.len(), 0)];
@@ -51,7 +58,10 @@ fn crashed(n: u8) -> Crashed {
         file.extend(segment.audio(&tone).unwrap());
         ends.push((file.len(), first + CHUNK_SAMPLES as u64));
     }
-    let seal = segment.seal(&SegmentEnd { at: WALL, end_reason: "answered".to_owned(), channels: [ChannelStats::default(); 2] }, &node_key());
+    let seal = segment.seal(
+        &SegmentEnd { at: WALL, end_reason: "answered".to_owned(), channels: [ChannelStats::default(); 2] },
+        &node_key(),
+    );
     Crashed { file, seal: seal.chunk, ends, wrapped, opened }
 }
 
@@ -79,9 +89,15 @@ fn two_hundred_crashes_at_random_bytes_lose_at_most_the_last_chunk() {
         }
         fs::write(&path, &bytes).unwrap();
         let found = recover(dir.path(), &records(&crashed), &node_key(), WALL).unwrap();
-        let [JournalRecord::Sealed { sealed }, JournalRecord::Ended { ended }] = &found[..] else { panic!("{found:?}") };
+        let [JournalRecord::Sealed { sealed }, JournalRecord::Ended { ended }] = &found[..] else {
+            panic!("{found:?}")
+        };
         let (whole, samples) = *crashed.ends.iter().rfind(|(end, _)| *end <= cut).unwrap();
-        assert_eq!((sealed.samples, ended.samples, sealed.sealed_by), (samples, samples, SealedBy::Recovered), "cut at {cut}");
+        assert_eq!(
+            (sealed.samples, ended.samples, sealed.sealed_by),
+            (samples, samples, SealedBy::Recovered),
+            "cut at {cut}"
+        );
         let file = fs::read(&path).unwrap();
         assert_eq!(sealed.sha256, sha256(&[&file]));
         let report = verify_file(&file);
@@ -101,7 +117,9 @@ fn a_crash_between_seal_and_journal_keeps_the_live_seal() {
     let file = [&crashed.file[..], &crashed.seal].concat();
     fs::write(dir.path().join(file_name(recording(1), 0)), &file).unwrap();
     let found = recover(dir.path(), &records(&crashed), &node_key(), WALL).unwrap();
-    assert!(matches!(&found[0], JournalRecord::Sealed { sealed } if sealed.sealed_by == SealedBy::Live && sealed.sha256 == sha256(&[&file])));
+    assert!(
+        matches!(&found[0], JournalRecord::Sealed { sealed } if sealed.sealed_by == SealedBy::Live && sealed.sha256 == sha256(&[&file]))
+    );
 }
 
 #[test]
@@ -123,10 +141,16 @@ fn an_intent_without_file_and_a_file_without_key_are_exceptions() {
     let crashed = crashed(1);
     let dir = tempfile::tempdir().unwrap();
     let found = recover(dir.path(), &records(&crashed), &node_key(), WALL).unwrap();
-    assert!(matches!(&found[..], [JournalRecord::Failed { failed }] if failed.reason == FailureReason::NoFile), "{found:?}");
+    assert!(
+        matches!(&found[..], [JournalRecord::Failed { failed }] if failed.reason == FailureReason::NoFile),
+        "{found:?}"
+    );
     fs::write(dir.path().join(file_name(recording(1), 0)), &crashed.file).unwrap();
     let found = recover(dir.path(), &records(&crashed)[1..], &node_key(), WALL).unwrap();
-    assert!(matches!(&found[..], [JournalRecord::Failed { failed }] if failed.reason == FailureReason::NoKey), "{found:?}");
+    assert!(
+        matches!(&found[..], [JournalRecord::Failed { failed }] if failed.reason == FailureReason::NoKey),
+        "{found:?}"
+    );
 }
 
 #[test]

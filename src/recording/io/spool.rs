@@ -109,14 +109,22 @@ impl Aftermath {
     fn fail(&mut self, recording: RecordingId, error: &io::Error) {
         if self.failed.insert(recording) {
             tracing::error!(%recording, error = error as &dyn std::error::Error, "a recording cannot be written");
-            self.reports.push(SpoolReport::Failed { recording, reason: format!("the spool cannot be written: {error}") });
+            self.reports
+                .push(SpoolReport::Failed { recording, reason: format!("the spool cannot be written: {error}") });
         }
     }
 }
 
 impl Spool {
     /// A spool that is locked, recovered, and whose journal is open.
-    pub fn new(directory: &Path, lock: File, journal: Journal, watermarks: Watermarks, clock: Clock, links: SpoolLinks) -> io::Result<Self> {
+    pub fn new(
+        directory: &Path,
+        lock: File,
+        journal: Journal,
+        watermarks: Watermarks,
+        clock: Clock,
+        links: SpoolLinks,
+    ) -> io::Result<Self> {
         Ok(Self {
             directory: directory.to_owned(),
             directory_file: File::open(directory)?,
@@ -204,7 +212,9 @@ impl Spool {
                 SpoolOrder::Keys { recording, keys, .. } => {
                     records.push(JournalRecord::Keys { recording: *recording, keys: keys.clone() });
                 }
-                SpoolOrder::Answered { recording, at } => records.push(JournalRecord::Answered { recording: *recording, at: *at }),
+                SpoolOrder::Answered { recording, at } => {
+                    records.push(JournalRecord::Answered { recording: *recording, at: *at })
+                }
                 SpoolOrder::Chunk { .. } | SpoolOrder::Seal { .. } | SpoolOrder::End(_) | SpoolOrder::Withdraw(_) => {}
             }
         }
@@ -237,7 +247,9 @@ impl Spool {
             return;
         }
         let done = match order {
-            SpoolOrder::Begin { file, .. } => self.create(&file, after).map(|()| after.reports.push(SpoolReport::Begun { recording })),
+            SpoolOrder::Begin { file, .. } => {
+                self.create(&file, after).map(|()| after.reports.push(SpoolReport::Begun { recording }))
+            }
             SpoolOrder::NextSegment(file) => self.create(&file, after),
             SpoolOrder::Keys { epoch, .. } => {
                 after.reports.push(SpoolReport::KeysDurable { recording, epoch });
@@ -245,12 +257,16 @@ impl Spool {
             }
             SpoolOrder::Chunk { segment_no, bytes, .. } => self.write(recording, segment_no, &bytes, after),
             SpoolOrder::Answered { .. } => Ok(()),
-            SpoolOrder::Seal { chunk, facts } => self.write(recording, facts.segment_no, &chunk, after).and_then(|()| {
-                after.records.push(JournalRecord::Sealed { sealed: facts.clone() });
-                after.must_sync = true;
-                // What was reserved and not used goes back.
-                self.files.remove(&(recording, facts.segment_no)).map_or(Ok(()), |open| open.file.set_len(open.bytes))
-            }),
+            SpoolOrder::Seal { chunk, facts } => {
+                self.write(recording, facts.segment_no, &chunk, after).and_then(|()| {
+                    after.records.push(JournalRecord::Sealed { sealed: facts.clone() });
+                    after.must_sync = true;
+                    // What was reserved and not used goes back.
+                    self.files
+                        .remove(&(recording, facts.segment_no))
+                        .map_or(Ok(()), |open| open.file.set_len(open.bytes))
+                })
+            }
             SpoolOrder::End(ended) => {
                 after.records.push(JournalRecord::Ended { ended });
                 after.reports.push(SpoolReport::Ended { recording });
@@ -280,13 +296,21 @@ impl Spool {
         fs::rename(&temporary, self.directory.join(&name))?;
         after.has_new_files = true;
         let bytes = new.header.len() as u64;
-        self.files.insert((new.opened.recording, new.opened.segment_no), OpenFile { file, bytes, reserved: RESERVE_BYTES });
+        self.files
+            .insert((new.opened.recording, new.opened.segment_no), OpenFile { file, bytes, reserved: RESERVE_BYTES });
         Ok(())
     }
 
-    fn write(&mut self, recording: RecordingId, segment_no: u32, bytes: &[u8], after: &mut Aftermath) -> io::Result<()> {
+    fn write(
+        &mut self,
+        recording: RecordingId,
+        segment_no: u32,
+        bytes: &[u8],
+        after: &mut Aftermath,
+    ) -> io::Result<()> {
         // The file of a recording that failed before is closed: its later chunks have nowhere to go.
-        let open = self.files.get_mut(&(recording, segment_no)).ok_or_else(|| io::Error::other("its file is closed"))?;
+        let open =
+            self.files.get_mut(&(recording, segment_no)).ok_or_else(|| io::Error::other("its file is closed"))?;
         open.file.write_all(bytes)?;
         open.bytes += bytes.len() as u64;
         if open.bytes + RESERVE_BYTES / 2 > open.reserved {
@@ -301,7 +325,8 @@ impl Spool {
     fn conclude(&mut self, after: Aftermath) {
         let Aftermath { records, mut reports, written, has_new_files, must_sync, .. } = after;
         let synced = if has_new_files { self.directory_file.sync_all() } else { Ok(()) };
-        let synced = synced.and_then(|()| if must_sync { syncfs(&self.directory_file).map_err(io::Error::from) } else { Ok(()) });
+        let synced = synced
+            .and_then(|()| if must_sync { syncfs(&self.directory_file).map_err(io::Error::from) } else { Ok(()) });
         let done = synced.and_then(|()| self.commit(&records));
         if let Err(error) = done {
             tracing::error!(error = &error as &dyn std::error::Error, "the recording spool cannot be synced");
@@ -329,7 +354,10 @@ impl Spool {
         let noted = self.journal.append(&records).and_then(|()| self.journal.sync());
         let removed = noted.and_then(|()| self.remove_files(released));
         if let Err(error) = removed {
-            tracing::warn!(error = &error as &dyn std::error::Error, "released recordings cannot be removed from the spool");
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "released recordings cannot be removed from the spool"
+            );
         }
     }
 
@@ -348,7 +376,6 @@ impl Spool {
         let room = self.watermarks.check_room(&self.directory_file, intent.obligation);
         room.map_err(|error| after.fail(intent.recording, &error)).is_ok()
     }
-
 }
 
 fn records_of(file: &NewFile) -> [JournalRecord; 2] {
@@ -365,6 +392,8 @@ fn recording_of(order: &SpoolOrder) -> RecordingId {
         SpoolOrder::Seal { facts, .. } => facts.recording,
         SpoolOrder::End(ended) => ended.recording,
         SpoolOrder::Withdraw(failed) => failed.recording,
-        SpoolOrder::Keys { recording, .. } | SpoolOrder::Chunk { recording, .. } | SpoolOrder::Answered { recording, .. } => *recording,
+        SpoolOrder::Keys { recording, .. }
+        | SpoolOrder::Chunk { recording, .. }
+        | SpoolOrder::Answered { recording, .. } => *recording,
     }
 }

@@ -3,9 +3,9 @@
 use std::collections::VecDeque;
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, TrySendError, channel, sync_channel};
-use std::sync::Arc;
 use std::thread::{self, Thread};
 use std::time::Duration;
 
@@ -16,12 +16,12 @@ use crate::clock::Clock;
 use crate::media::tap::TapFrame;
 use crate::recording::chain::NodeKey;
 use crate::recording::io::catalog::Catalog;
+use crate::recording::io::disk::{self, Watermarks};
 use crate::recording::io::indexer::{self, Indexer, JOURNAL_QUEUE};
 use crate::recording::io::journal::{Journal, JournalRecord};
 use crate::recording::io::keys::{self, KeyFileError};
 use crate::recording::io::object_store::{VaultStore, VaultStoreError};
 use crate::recording::io::recover::recover;
-use crate::recording::io::disk::{self, Watermarks};
 use crate::recording::io::spool::{SPOOL_QUEUE, Spool, SpoolLinks, SpoolMessage, SpoolSender};
 use crate::recording::recorder::{Input, Output, Recorder, RecorderConfig, SpoolReport};
 use crate::recording::seal::Recipient;
@@ -147,7 +147,8 @@ pub fn spawn(
     let node_key = Arc::new(keys::load_or_generate_node_key(&config.node_key_file, rng.as_mut())?);
     let recipients = load_recipients(config)?;
     let store = VaultStore::local(&config.store_dir)?;
-    let opened = open_spool(config, &node_key, clock).map_err(|source| RecorderError::Spool { path: config.spool_dir.clone(), source })?;
+    let opened = open_spool(config, &node_key, clock)
+        .map_err(|source| RecorderError::Spool { path: config.spool_dir.clone(), source })?;
 
     let (commands, command_queue) = sync_channel(RECORDER_COMMANDS);
     let (orders, order_queue) = sync_channel(SPOOL_QUEUE);
@@ -157,7 +158,8 @@ pub fn spawn(
     let stop = Arc::new(AtomicBool::new(false));
     let sender = SpoolSender(orders);
 
-    let indexer = Indexer { catalog, store, spool_dir: config.spool_dir.clone(), node: node_key.node(), spool: sender.clone() };
+    let indexer =
+        Indexer { catalog, store, spool_dir: config.spool_dir.clone(), node: node_key.node(), spool: sender.clone() };
     let backlog = opened.records;
     let pump = records.clone();
     tokio::spawn(async move {
@@ -183,16 +185,21 @@ pub fn spawn(
         waiting_events: VecDeque::new(),
         stop: Arc::clone(&stop),
     };
-    let recorder_thread = thread::Builder::new().name("recorder".to_owned()).spawn(move || desk.run()).map_err(RecorderError::Thread)?;
+    let recorder_thread =
+        thread::Builder::new().name("recorder".to_owned()).spawn(move || desk.run()).map_err(RecorderError::Thread)?;
     let thread = recorder_thread.thread().clone();
     let links = SpoolLinks { reports, recorder: thread.clone(), records };
     let spool = Spool::new(&config.spool_dir, opened.lock, opened.journal, config.watermarks, clock, links)
         .map_err(|source| RecorderError::Spool { path: config.spool_dir.clone(), source })?;
-    let spool_thread = thread::Builder::new().name("spool".to_owned()).spawn(move || spool.run(order_queue)).map_err(RecorderError::Thread)?;
+    let spool_thread = thread::Builder::new()
+        .name("spool".to_owned())
+        .spawn(move || spool.run(order_queue))
+        .map_err(RecorderError::Thread)?;
 
     tokio::spawn(async move {
         let indexing = tokio::spawn(indexing);
-        let joined = tokio::task::spawn_blocking(move || recorder_thread.join().is_ok() & spool_thread.join().is_ok()).await;
+        let joined =
+            tokio::task::spawn_blocking(move || recorder_thread.join().is_ok() & spool_thread.join().is_ok()).await;
         if !matches!(joined, Ok(true)) {
             tracing::error!("a recorder thread panicked");
         }
@@ -272,7 +279,9 @@ impl RecorderThread {
         let mut endings = Vec::new();
         let has_handles = loop {
             match self.commands.try_recv() {
-                Ok(command @ (Command::Start(_) | Command::Answered { .. })) => self.recorder.handle(Input::Command(command), self.clock.now()),
+                Ok(command @ (Command::Start(_) | Command::Answered { .. })) => {
+                    self.recorder.handle(Input::Command(command), self.clock.now())
+                }
                 Ok(command @ (Command::Stop { .. } | Command::Abandon { .. })) => endings.push(command),
                 Err(TryRecvError::Empty) => break true,
                 Err(TryRecvError::Disconnected) => break false,

@@ -103,7 +103,10 @@ impl House {
 }
 
 fn spooled(config: &RecordingConfig) -> usize {
-    std::fs::read_dir(&config.spool_dir).unwrap().filter(|entry| entry.as_ref().unwrap().path().extension().is_some_and(|e| e == "rec")).count()
+    std::fs::read_dir(&config.spool_dir)
+        .unwrap()
+        .filter(|entry| entry.as_ref().unwrap().path().extension().is_some_and(|e| e == "rec"))
+        .count()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -118,7 +121,9 @@ async fn a_call_is_stored_and_both_tones_are_found_in_it() {
         let pcm = playable.pcm(0..playable.samples()).unwrap();
         let channel = |n: usize| pcm.iter().skip(n).step_by(2).copied();
         assert!(goertzel(channel(0), 440.0) > 0.45 && goertzel(channel(1), 1_000.0) > 0.45);
-        assert!(pcm.chunks_exact(2).enumerate().all(|(n, frame)| frame == [sine(440.0, n as u64), sine(1_000.0, n as u64)]));
+        assert!(
+            pcm.chunks_exact(2).enumerate().all(|(n, frame)| frame == [sine(440.0, n as u64), sine(1_000.0, n as u64)])
+        );
     }
     let report = verify(&config.store_dir).await.unwrap();
     assert!(report.is_good() && report.files.len() == 1, "{report}");
@@ -140,7 +145,8 @@ async fn an_export_holds_the_audio_its_facts_and_its_proof() {
     let exported = vault.export(recording(1), &out).await.unwrap();
     assert_eq!(exported.files.len(), 5);
     assert_eq!(std::fs::metadata(out.join("audio.wav")).unwrap().len(), 44 + 16_000 * 4);
-    let checked = std::process::Command::new("sha256sum").args(["-c", "MANIFEST.sha256"]).current_dir(&out).output().unwrap();
+    let checked =
+        std::process::Command::new("sha256sum").args(["-c", "MANIFEST.sha256"]).current_dir(&out).output().unwrap();
     assert!(checked.status.success(), "{checked:?}");
     assert!(verify(&out).await.unwrap().is_good());
     let zip = dir.path().join("export.zip");
@@ -240,7 +246,8 @@ async fn an_abandoned_call_leaves_a_reason_and_no_file() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_disk_refuses_best_effort_before_required() {
     let dir = tempfile::tempdir().unwrap();
-    let config = RecordingConfig { watermarks: Watermarks { shed_percent: 0, refuse_percent: 101 }, ..config(dir.path()) };
+    let config =
+        RecordingConfig { watermarks: Watermarks { shed_percent: 0, refuse_percent: 101 }, ..config(dir.path()) };
     let mut house = open(&config, Arc::default()).unwrap();
     let now = house.clock.now();
     let best_effort = crate::recording::RecordingSession { obligation: Obligation::BestEffort, ..session(1, now) };
@@ -250,4 +257,3 @@ async fn a_full_disk_refuses_best_effort_before_required() {
     house.call(2, 25).await;
     house.close().await;
 }
-

@@ -69,7 +69,10 @@ impl<W: Write> ZipWriter<W> {
 /// The CRC-32 of ZIP (polynomial 0xEDB88320), four bits at a time.
 fn crc32(bytes: &[u8]) -> u32 {
     let table: [u32; 16] = std::array::from_fn(|nibble| {
-        (0..4).fold(u32::try_from(nibble).unwrap_or(0), |crc, _bit| if crc & 1 == 1 { crc >> 1 ^ 0xEDB8_8320 } else { crc >> 1 })
+        (0..4).fold(
+            u32::try_from(nibble).unwrap_or(0),
+            |crc, _bit| if crc & 1 == 1 { crc >> 1 ^ 0xEDB8_8320 } else { crc >> 1 },
+        )
     });
     let step = |crc: u32, nibble: u32| crc >> 4 ^ table.get(((crc ^ nibble) & 0xf) as usize).copied().unwrap_or(0);
     !bytes.iter().fold(!0, |crc, byte| step(step(crc, u32::from(byte & 0xf)), u32::from(byte >> 4)))

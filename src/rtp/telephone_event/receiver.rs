@@ -123,7 +123,9 @@ impl EventReceiver {
 impl Open {
     /// A long event goes on in a new segment, which begins where the full one ends.
     fn continues_at(&self, timestamp: u32, digit: DtmfDigit) -> bool {
-        digit == self.digit && self.duration >= 0x8000 && timestamp.wrapping_sub(self.timestamp) >= u32::from(self.duration)
+        digit == self.digit
+            && self.duration >= 0x8000
+            && timestamp.wrapping_sub(self.timestamp) >= u32::from(self.duration)
             && timestamp.wrapping_sub(self.timestamp) <= 0xffff
     }
 }
@@ -148,7 +150,8 @@ mod tests {
         let mut receiver = EventReceiver::new(8_000);
         let mut now = Clock::system().now();
         let mut seen = Vec::new();
-        let mut note = |press: Option<Press>| seen.extend(press.map(|press| (press.digit.as_char(), press.duration_ms)));
+        let mut note =
+            |press: Option<Press>| seen.extend(press.map(|press| (press.digit.as_char(), press.duration_ms)));
         for (timestamp, payload) in packets {
             now += Duration::from_millis(20);
             note(receiver.handle_timeout(now));

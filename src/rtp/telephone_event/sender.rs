@@ -134,7 +134,11 @@ impl Playing {
         if end {
             self.ends += 1;
         }
-        self.next = if self.ends == ENDS { self.free.max(self.next) } else { self.next + Duration::from_millis(u64::from(STEP_MS)) };
+        self.next = if self.ends == ENDS {
+            self.free.max(self.next)
+        } else {
+            self.next + Duration::from_millis(u64::from(STEP_MS))
+        };
         let duration = u16::try_from(self.elapsed - self.segment).unwrap_or(u16::MAX);
         let payload = EventPayload { event: self.digit.event(), end, volume: VOLUME, duration };
         EventPacket { offset: self.segment, marker, payload }
@@ -192,8 +196,11 @@ mod tests {
         for character in ['1', '2', '2'] {
             sender.push(digit(character), start);
         }
-        let starts: Vec<_> =
-            play(&mut sender, start).into_iter().filter(|(_, p)| p.marker).map(|(at, p)| (at, p.payload.event)).collect();
+        let starts: Vec<_> = play(&mut sender, start)
+            .into_iter()
+            .filter(|(_, p)| p.marker)
+            .map(|(at, p)| (at, p.payload.event))
+            .collect();
         assert_eq!(starts, [(0, 1), (160, 2), (320, 2)]);
     }
 

@@ -61,7 +61,10 @@ struct Table {
 
 /// Who is there, and the way to them. All methods are short and never wait.
 pub struct Presence {
-    #[expect(clippy::disallowed_types, reason = "the one registry of this room; held for table look-ups only, never across an await")]
+    #[expect(
+        clippy::disallowed_types,
+        reason = "the one registry of this room; held for table look-ups only, never across an await"
+    )]
     table: std::sync::Mutex<Table>,
     config: Config,
     clock: Clock,
@@ -77,7 +80,13 @@ impl std::fmt::Debug for Presence {
 
 impl Presence {
     /// An empty registry. Every session's events go to `events`; its tasks run in `tracker`.
-    pub fn new(config: Config, clock: Clock, rng: Box<dyn RngCore + Send>, events: mpsc::Sender<Event>, tracker: TaskTracker) -> Arc<Self> {
+    pub fn new(
+        config: Config,
+        clock: Clock,
+        rng: Box<dyn RngCore + Send>,
+        events: mpsc::Sender<Event>,
+        tracker: TaskTracker,
+    ) -> Arc<Self> {
         #[expect(clippy::disallowed_types, reason = "see the field")]
         let table = std::sync::Mutex::new(Table { sessions: BTreeMap::new(), rng });
         Arc::new(Self { table, config, clock, events, tracker })
@@ -117,7 +126,8 @@ impl Presence {
 
     /// Everybody who has a session, by user name.
     pub fn everybody(&self) -> Vec<AgentSnapshot> {
-        let users: BTreeSet<String> = self.with(|table| table.sessions.values().map(|entry| entry.identity.user.clone()).collect());
+        let users: BTreeSet<String> =
+            self.with(|table| table.sessions.values().map(|entry| entry.identity.user.clone()).collect());
         users.iter().filter_map(|user| self.user(user)).collect()
     }
 
@@ -154,7 +164,8 @@ impl Presence {
     pub fn send(&self, session: SignalingId, command: Command) -> bool {
         self.with(|table| {
             let Some(entry) = table.sessions.get_mut(&session) else { return false };
-            let begun = if let Command::Notify(Notification::Incoming { call, .. }) = &command { Some(*call) } else { None };
+            let begun =
+                if let Command::Notify(Notification::Incoming { call, .. }) = &command { Some(*call) } else { None };
             if let Command::Notify(Notification::Ended { call, .. }) = &command {
                 entry.calls.remove(call);
             }
@@ -201,8 +212,12 @@ impl Presence {
         let unix_ms = self.clock.wall(self.clock.now()).unix_ms();
         let (mailbox, control) = mpsc::channel(SIGNALING_QUEUE);
         self.with(|table| {
-            let others: Vec<SignalingId> =
-                table.sessions.iter().filter(|(_, entry)| entry.identity.user == identity.user).map(|(id, _)| *id).collect();
+            let others: Vec<SignalingId> = table
+                .sessions
+                .iter()
+                .filter(|(_, entry)| entry.identity.user == identity.user)
+                .map(|(id, _)| *id)
+                .collect();
             if table.sessions.len() >= self.config.sessions_max && others.is_empty() {
                 return None;
             }
@@ -232,7 +247,9 @@ impl Presence {
     /// Hands a socket to the session that it wants to go on with, if that is the same user's; gives it back otherwise.
     pub(super) fn resume(&self, session: SignalingId, joining: Box<Joining>) -> Result<(), Box<Joining>> {
         self.with(|table| {
-            let Some(entry) = table.sessions.get(&session).filter(|entry| entry.identity.user == joining.opened.identity.user) else {
+            let Some(entry) =
+                table.sessions.get(&session).filter(|entry| entry.identity.user == joining.opened.identity.user)
+            else {
                 return Err(joining);
             };
             let Ok(permit) = entry.mailbox.try_reserve() else { return Err(joining) };

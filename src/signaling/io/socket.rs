@@ -96,10 +96,12 @@ impl SocketServer {
             let input = match opening.poll_output() {
                 Some(OpeningOutput::Opened(opened)) => return Ok(Some(*opened)),
                 Some(OpeningOutput::Close(code)) => return Err(code),
-                Some(OpeningOutput::Send(text)) => match timeout(SIGNALING_WRITE_TIMEOUT, socket.send(Message::text(text))).await {
-                    Ok(Ok(())) => continue,
-                    Ok(Err(_)) | Err(_) => return Ok(None),
-                },
+                Some(OpeningOutput::Send(text)) => {
+                    match timeout(SIGNALING_WRITE_TIMEOUT, socket.send(Message::text(text))).await {
+                        Ok(Ok(())) => continue,
+                        Ok(Err(_)) | Err(_) => return Ok(None),
+                    }
+                }
                 Some(OpeningOutput::Verify(token)) => tokio::select! {
                     identity = self.verifier.verify(&token) => Some(OpeningInput::Verified(identity)),
                     () = sleep_until(deadline) => None,
@@ -129,13 +131,16 @@ impl SocketServer {
         let Joining { opened, mut socket } = joining;
         let Some((id, control)) = self.presence.attach(&opened) else {
             let full = Error::new("server.full", "as many sessions as this gateway takes", true);
-            let _told_or_gone = timeout(SIGNALING_WRITE_TIMEOUT, socket.send(Message::text(failure(&opened.id, &full)))).await;
+            let _told_or_gone =
+                timeout(SIGNALING_WRITE_TIMEOUT, socket.send(Message::text(failure(&opened.id, &full)))).await;
             return close(socket, CloseCode::TryAgainLater).await;
         };
         tracing::debug!(session = %id, user = opened.identity.user, client = ?opened.client, "signalling session opened");
         let session = Session::new(id, opened, self.presence.config(), self.presence.clock().now());
         let attached = Attached::new(&self.presence, socket);
-        SessionTask { id, presence: Arc::clone(&self.presence), session, control, attached: Some(attached) }.run().await;
+        SessionTask { id, presence: Arc::clone(&self.presence), session, control, attached: Some(attached) }
+            .run()
+            .await;
     }
 }
 

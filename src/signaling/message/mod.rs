@@ -58,7 +58,13 @@ impl Frame {
             None => None,
             Some(id) => match serde_json::from_value::<RequestId>(id) {
                 Ok(id) => Some(id),
-                Err(_) => return Self::Refused(Some(refusal(None, INVALID_REQUEST, "the id must be a whole number or a text"))),
+                Err(_) => {
+                    return Self::Refused(Some(refusal(
+                        None,
+                        INVALID_REQUEST,
+                        "the id must be a whole number or a text",
+                    )));
+                }
             },
         };
         if object.get("jsonrpc").and_then(Value::as_str) != Some("2.0") {
@@ -134,7 +140,11 @@ mod tests {
         let id = SignalingId::from_uuid(Uuid::nil());
         let params = CallParams { call_id: call() };
         let all = [
-            ClientRequest::Open(OpenParams { token: "t".into(), client: "c".into(), resume: Some(Resume { session_id: id, seq: 3 }) }),
+            ClientRequest::Open(OpenParams {
+                token: "t".into(),
+                client: "c".into(),
+                resume: Some(Resume { session_id: id, seq: 3 }),
+            }),
             ClientRequest::Ping {},
             ClientRequest::SetState { state: AgentState::WrapUp },
             ClientRequest::Dial { call_id: call(), to: "600".into() },
@@ -235,7 +245,9 @@ mod tests {
     #[test]
     fn the_generated_typescript_is_up_to_date() {
         let config = Config::new();
-        let mut text = String::from("// Generated from src/signaling/message by `TANDEM_BLESS=1 cargo test typescript`. Do not edit.\n");
+        let mut text = String::from(
+            "// Generated from src/signaling/message by `TANDEM_BLESS=1 cargo test typescript`. Do not edit.\n",
+        );
         declare::<AgentState>(&mut text, &config);
         declare::<Quality>(&mut text, &config);
         declare::<ClientRequest>(&mut text, &config);
@@ -258,6 +270,9 @@ mod tests {
             std::fs::write(&path, &text).unwrap();
         }
         let committed = std::fs::read_to_string(&path).unwrap_or_default();
-        assert!(committed == text, "web/src/generated/signaling.ts differs from the Rust types: run with TANDEM_BLESS=1 and commit it");
+        assert!(
+            committed == text,
+            "web/src/generated/signaling.ts differs from the Rust types: run with TANDEM_BLESS=1 and commit it"
+        );
     }
 }

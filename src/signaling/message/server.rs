@@ -131,14 +131,18 @@ impl ServerNotification {
     /// The wire form of `notification` under the running number `seq`.
     pub fn new(seq: u64, notification: Notification) -> Self {
         match notification {
-            Notification::Incoming { call, from, to, name, trunk, sdp } => Self::Incoming { seq, call_id: call, from, to, name, trunk, sdp },
+            Notification::Incoming { call, from, to, name, trunk, sdp } => {
+                Self::Incoming { seq, call_id: call, from, to, name, trunk, sdp }
+            }
             Notification::Offer { call, sdp } => Self::Offer { seq, call_id: call, sdp },
             Notification::Ringing { call } => Self::Ringing(CallNotice { seq, call_id: call }),
             Notification::EarlyMedia { call } => Self::EarlyMedia(CallNotice { seq, call_id: call }),
             Notification::Answered { call } => Self::Answered(CallNotice { seq, call_id: call }),
             Notification::Recording { call, active } => Self::Recording { seq, call_id: call, active },
             Notification::Quality { call, quality } => Self::Quality { seq, call_id: call, quality },
-            Notification::Ended { call, reason, sip_code, q850 } => Self::Ended { seq, call_id: call, reason, sip_code, q850 },
+            Notification::Ended { call, reason, sip_code, q850 } => {
+                Self::Ended { seq, call_id: call, reason, sip_code, q850 }
+            }
             Notification::Draining => Self::Draining { seq },
         }
     }

@@ -69,7 +69,13 @@ impl Calls {
     }
 
     fn insert(&mut self, call: CallId, phase: CallPhase, number: &str, name: Option<&str>) {
-        let snapshot = CallSnapshot { call_id: call, phase, number: number.to_owned(), name: name.map(str::to_owned), recording: false };
+        let snapshot = CallSnapshot {
+            call_id: call,
+            phase,
+            number: number.to_owned(),
+            name: name.map(str::to_owned),
+            recording: false,
+        };
         self.known.insert(call, Known { snapshot, done: BTreeSet::new() });
     }
 
@@ -91,7 +97,9 @@ impl Calls {
     /// Follows what the client is told. Says whether the call ended by it.
     pub(super) fn follow(&mut self, notification: &Notification) -> Option<CallId> {
         match notification {
-            Notification::Incoming { call, from, name, .. } => self.insert(*call, CallPhase::Incoming, from, name.as_deref()),
+            Notification::Incoming { call, from, name, .. } => {
+                self.insert(*call, CallPhase::Incoming, from, name.as_deref())
+            }
             Notification::Ringing { call } => self.set_phase(*call, CallPhase::Ringing),
             Notification::EarlyMedia { call } => self.set_phase(*call, CallPhase::EarlyMedia),
             Notification::Answered { call } => self.set_phase(*call, CallPhase::Answered),

@@ -15,7 +15,9 @@ use std::time::{Duration, Instant};
 use crate::auth::{Identity, Role};
 use crate::ids::{CallId, SignalingId};
 use crate::limits::{SIGNALING_MESSAGE_BYTES_MAX, SIGNALING_PING_INTERVAL};
-use crate::signaling::message::{AgentView, Frame, IceServer, Limits, OpenResult, RequestId, ServerNotification, StatsReport};
+use crate::signaling::message::{
+    AgentView, Frame, IceServer, Limits, OpenResult, RequestId, ServerNotification, StatsReport,
+};
 use crate::signaling::message::{notification, opened};
 use crate::signaling::rate::Rate;
 use crate::signaling::{AgentState, CloseCode, Command, Config, EventKind, Notification, RequestToken};
@@ -322,7 +324,11 @@ impl Session {
                 name: self.identity.display_name.clone(),
                 state: self.state,
             },
-            limits: Limits { message_bytes: SIGNALING_MESSAGE_BYTES_MAX, messages_per_second: self.messages_per_second, calls: self.calls_max },
+            limits: Limits {
+                message_bytes: SIGNALING_MESSAGE_BYTES_MAX,
+                messages_per_second: self.messages_per_second,
+                calls: self.calls_max,
+            },
         };
         self.send(opened(id, &result));
     }

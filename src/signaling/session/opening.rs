@@ -94,7 +94,13 @@ impl Opening {
             (Phase::Verifying { id, client, resume }, OpeningInput::Verified(verified)) => match verified {
                 Some(Verified { identity, login }) => {
                     self.timers.clear();
-                    self.outputs.push_back(OpeningOutput::Opened(Box::new(Opened { id, identity, login, client, resume })));
+                    self.outputs.push_back(OpeningOutput::Opened(Box::new(Opened {
+                        id,
+                        identity,
+                        login,
+                        client,
+                        resume,
+                    })));
                 }
                 None => self.refuse(&id, "the token is not valid; log in again"),
             },
@@ -154,10 +160,17 @@ mod tests {
     use std::collections::BTreeSet;
     use std::time::Duration;
 
-    const OPEN: &str = r#"{"jsonrpc":"2.0","id":"o","method":"session.open","params":{"token":"good","client":"test/1"}}"#;
+    const OPEN: &str =
+        r#"{"jsonrpc":"2.0","id":"o","method":"session.open","params":{"token":"good","client":"test/1"}}"#;
 
     fn verified() -> Verified {
-        let identity = Identity { user: "alice".into(), display_name: "Alice".into(), extension: None, number: None, roles: BTreeSet::new() };
+        let identity = Identity {
+            user: "alice".into(),
+            display_name: "Alice".into(),
+            extension: None,
+            number: None,
+            roles: BTreeSet::new(),
+        };
         Verified { identity, login: None }
     }
 
@@ -200,7 +213,9 @@ mod tests {
         opening.handle(OpeningInput::Text(OPEN.into()), now);
         opening.poll_output();
         opening.handle(OpeningInput::Verified(None), now);
-        assert!(matches!(opening.poll_output(), Some(OpeningOutput::Send(text)) if text.contains("session.unauthenticated")));
+        assert!(
+            matches!(opening.poll_output(), Some(OpeningOutput::Send(text)) if text.contains("session.unauthenticated"))
+        );
         assert_eq!(close_code(&mut opening), Some(CloseCode::Authentication));
     }
 

@@ -7,8 +7,12 @@ use serde_json::json;
 use super::calls::Once;
 use super::{Output, Pending, Session};
 use crate::ids::CallId;
-use crate::limits::{SDP_BYTES_MAX, SIGNALING_DTMF_MAX, SIGNALING_NUMBER_CHARS_MAX, SIGNALING_PENDING_MAX, SIGNALING_REPEATS_MAX};
-use crate::signaling::message::{BAD_PARAMS, ClientRequest, INVALID_REQUEST, RequestId, ServerNotification, failure, refusal, success};
+use crate::limits::{
+    SDP_BYTES_MAX, SIGNALING_DTMF_MAX, SIGNALING_NUMBER_CHARS_MAX, SIGNALING_PENDING_MAX, SIGNALING_REPEATS_MAX,
+};
+use crate::signaling::message::{
+    BAD_PARAMS, ClientRequest, INVALID_REQUEST, RequestId, ServerNotification, failure, refusal, success,
+};
 use crate::signaling::{AgentState, CallRequest, Error, EventKind, RequestToken};
 
 impl Session {
@@ -39,7 +43,8 @@ impl Session {
 
     fn on_set_state(&mut self, id: Option<RequestId>, state: AgentState, now: Instant) {
         if state != AgentState::Offline && !self.is_agent() {
-            return self.answer(id, Err(Error::new("agent.forbidden", "only an agent with an extension takes calls", false)));
+            return self
+                .answer(id, Err(Error::new("agent.forbidden", "only an agent with an extension takes calls", false)));
         }
         if state != self.state {
             self.state = state;
@@ -52,11 +57,14 @@ impl Session {
     fn on_call_request(&mut self, id: Option<RequestId>, call: CallId, request: CallRequest) {
         let once = Once::of(&request);
         if let Some(once) = once
-            && (self.calls.is_done(call, once) || (matches!(once, Once::Hangup | Once::Reject) && self.calls.has_ended(call)))
+            && (self.calls.is_done(call, once)
+                || (matches!(once, Once::Hangup | Once::Reject) && self.calls.has_ended(call)))
         {
             return self.answer(id, Ok(()));
         }
-        if let Some(pending) = self.pending.values_mut().find(|pending| once.is_some() && pending.call == call && pending.once == once) {
+        if let Some(pending) =
+            self.pending.values_mut().find(|pending| once.is_some() && pending.call == call && pending.once == once)
+        {
             if pending.ids.len() < SIGNALING_REPEATS_MAX {
                 pending.ids.extend(id);
             }
@@ -81,7 +89,11 @@ impl Session {
         }
         let CallRequest::Dial { .. } = request else {
             let known = self.calls.contains(call);
-            return if known { Ok(()) } else { Err(Error::new("call.unknown", "there is no such call, or it is over", false)) };
+            return if known {
+                Ok(())
+            } else {
+                Err(Error::new("call.unknown", "there is no such call, or it is over", false))
+            };
         };
         if !self.is_agent() {
             return Err(Error::new("agent.forbidden", "only an agent with an extension places calls", false));
@@ -99,7 +111,9 @@ impl Session {
         let Some(pending) = self.pending.remove(&token) else { return };
         match (result, pending.once) {
             (Ok(()), Some(once)) => self.calls.set_done(pending.call, once),
-            (Err(_), Some(Once::Dial)) if self.calls.forget(pending.call) => self.outputs.push_back(Output::CallFailed(pending.call)),
+            (Err(_), Some(Once::Dial)) if self.calls.forget(pending.call) => {
+                self.outputs.push_back(Output::CallFailed(pending.call))
+            }
             _ => {}
         }
         self.answer_all(pending.ids, result);
@@ -107,7 +121,8 @@ impl Session {
 
     /// Answers what still waited when `call` ended: who wanted its end has it.
     pub(super) fn answer_pending_of(&mut self, call: CallId) {
-        let tokens: Vec<RequestToken> = self.pending.iter().filter(|(_, pending)| pending.call == call).map(|(token, _)| *token).collect();
+        let tokens: Vec<RequestToken> =
+            self.pending.iter().filter(|(_, pending)| pending.call == call).map(|(token, _)| *token).collect();
         for token in tokens {
             let Some(pending) = self.pending.remove(&token) else { continue };
             let result = match pending.once {
@@ -143,16 +158,26 @@ impl Session {
 fn fault(request: &CallRequest) -> Option<&'static str> {
     match request {
         CallRequest::Dial { to } => {
-            let good = !to.trim().is_empty() && to.chars().count() <= SIGNALING_NUMBER_CHARS_MAX && !to.chars().any(char::is_control);
+            let good = !to.trim().is_empty()
+                && to.chars().count() <= SIGNALING_NUMBER_CHARS_MAX
+                && !to.chars().any(char::is_control);
             (!good).then_some("to must be 1 to 128 characters without control characters")
         }
-        CallRequest::Transport { sdp } => (sdp.is_empty() || sdp.len() > SDP_BYTES_MAX).then_some("sdp must be 1 to 32768 bytes"),
-        CallRequest::Candidate { candidate } => (candidate.len() > 1_024).then_some("candidate must be at most 1024 bytes"),
+        CallRequest::Transport { sdp } => {
+            (sdp.is_empty() || sdp.len() > SDP_BYTES_MAX).then_some("sdp must be 1 to 32768 bytes")
+        }
+        CallRequest::Candidate { candidate } => {
+            (candidate.len() > 1_024).then_some("candidate must be at most 1024 bytes")
+        }
         CallRequest::Dtmf { digits } => {
             let known = |digit: char| matches!(digit, '0'..='9' | '*' | '#' | 'A'..='D' | 'a'..='d');
             let good = (1..=SIGNALING_DTMF_MAX).contains(&digits.len()) && digits.chars().all(known);
             (!good).then_some("digits must be 1 to 32 of 0-9, *, #, A-D")
         }
-        CallRequest::Alerting | CallRequest::Accept | CallRequest::Reject | CallRequest::Hangup | CallRequest::Mute { .. } => None,
+        CallRequest::Alerting
+        | CallRequest::Accept
+        | CallRequest::Reject
+        | CallRequest::Hangup
+        | CallRequest::Mute { .. } => None,
     }
 }

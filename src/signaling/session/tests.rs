@@ -89,15 +89,26 @@ impl Bench {
 }
 
 fn texts(outputs: &[Output]) -> Vec<Value> {
-    outputs.iter().filter_map(|output| if let Output::Send(text) = output { Some(serde_json::from_str(text).unwrap()) } else { None }).collect()
+    outputs
+        .iter()
+        .filter_map(
+            |output| if let Output::Send(text) = output { Some(serde_json::from_str(text).unwrap()) } else { None },
+        )
+        .collect()
 }
 
 fn events(outputs: &[Output]) -> Vec<EventKind> {
-    outputs.iter().filter_map(|output| if let Output::Event(kind) = output { Some(kind.clone()) } else { None }).collect()
+    outputs
+        .iter()
+        .filter_map(|output| if let Output::Event(kind) = output { Some(kind.clone()) } else { None })
+        .collect()
 }
 
 fn token(outputs: &[Output]) -> RequestToken {
-    events(outputs).into_iter().find_map(|kind| if let EventKind::Request { token, .. } = kind { Some(token) } else { None }).expect("a request")
+    events(outputs)
+        .into_iter()
+        .find_map(|kind| if let EventKind::Request { token, .. } = kind { Some(token) } else { None })
+        .expect("a request")
 }
 
 fn close_code(outputs: &[Output]) -> Option<CloseCode> {
@@ -126,7 +137,9 @@ fn a_request_is_answered_when_the_call_room_replies() {
     bench.incoming(1);
     let outputs = bench.on_call(5, "call.accept", 1);
     assert!(texts(&outputs).is_empty());
-    let [EventKind::Request { token, call: asked, request: CallRequest::Accept }] = events(&outputs)[..] else { panic!() };
+    let [EventKind::Request { token, call: asked, request: CallRequest::Accept }] = events(&outputs)[..] else {
+        panic!()
+    };
     assert_eq!(asked, call(1));
     assert_eq!(texts(&bench.reply(token, Ok(()))), [json!({"jsonrpc": "2.0", "id": 5, "result": {}})]);
     assert!(bench.reply(token, Ok(())).is_empty(), "a token is spent once");
@@ -294,10 +307,22 @@ fn a_client_that_comes_back_gets_what_it_missed() {
     let outputs = bench.feed(Input::Resumed { id: RequestId::Number(3), seq: 1 });
     assert!(matches!(events(&outputs).as_slice(), [EventKind::Resumed]));
     let sent = texts(&outputs);
-    assert_eq!((sent[0]["result"]["resumed"].as_bool(), sent[0]["result"]["replayed"].as_bool()), (Some(true), Some(true)));
-    assert_eq!(sent[0]["result"]["calls"][0], json!({"call_id": call(1), "phase": "answered", "number": "600", "name": "Echo", "recording": true}));
-    assert_eq!((sent[1]["method"].as_str(), sent[2]["method"].as_str()), (Some("call.answered"), Some("call.recording")));
-    assert!(!bench.pass(Duration::from_secs(61)).iter().any(|output| matches!(output, Output::Event(EventKind::Closed))), "the grace timer stopped");
+    assert_eq!(
+        (sent[0]["result"]["resumed"].as_bool(), sent[0]["result"]["replayed"].as_bool()),
+        (Some(true), Some(true))
+    );
+    assert_eq!(
+        sent[0]["result"]["calls"][0],
+        json!({"call_id": call(1), "phase": "answered", "number": "600", "name": "Echo", "recording": true})
+    );
+    assert_eq!(
+        (sent[1]["method"].as_str(), sent[2]["method"].as_str()),
+        (Some("call.answered"), Some("call.recording"))
+    );
+    assert!(
+        !bench.pass(Duration::from_secs(61)).iter().any(|output| matches!(output, Output::Event(EventKind::Closed))),
+        "the grace timer stopped"
+    );
 }
 
 #[test]

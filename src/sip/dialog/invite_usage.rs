@@ -50,13 +50,26 @@ struct PendingBye {
 #[derive(Debug)]
 enum Phase {
     /// The inbound INVITE has no final response. `latest` is our last provisional response above 100.
-    Incoming { invite: Unanswered, latest: Option<Box<Response>> },
+    Incoming {
+        invite: Unanswered,
+        latest: Option<Box<Response>>,
+    },
     /// Our 2xx has no ACK. `bye` is ours once the call room wants the end, which must wait for it (RFC 3261 15).
-    Accepted { key: TransactionKey, cseq: u32, response: Box<Response>, interval: Duration, bye: Option<PendingBye> },
+    Accepted {
+        key: TransactionKey,
+        cseq: u32,
+        response: Box<Response>,
+        interval: Duration,
+        bye: Option<PendingBye>,
+    },
     /// The dialog is confirmed; perhaps a re-INVITE awaits the call room.
-    Confirmed { reinvite: Option<Unanswered> },
+    Confirmed {
+        reinvite: Option<Unanswered>,
+    },
     /// Our BYE is on its way. `told`: the call room knows the end already.
-    Ending { told: bool },
+    Ending {
+        told: bool,
+    },
     Over,
 }
 
@@ -273,7 +286,11 @@ impl InviteUsage {
                 self.phase = Phase::Confirmed { reinvite: None };
                 self.respond_refusing(&invite, &Refusal::new(StatusCode::REQUEST_TERMINATED));
             }
-            other @ (Phase::Incoming { .. } | Phase::Accepted { .. } | Phase::Confirmed { .. } | Phase::Ending { .. } | Phase::Over) => {
+            other @ (Phase::Incoming { .. }
+            | Phase::Accepted { .. }
+            | Phase::Confirmed { .. }
+            | Phase::Ending { .. }
+            | Phase::Over) => {
                 self.phase = other;
             }
         }

@@ -39,11 +39,16 @@ pub struct ClientInvite {
 #[derive(Debug)]
 enum State {
     /// No response yet.
-    Calling { request: Bytes, interval: Duration },
+    Calling {
+        request: Bytes,
+        interval: Duration,
+    },
     /// A provisional response came.
     Proceeding,
     /// 300–699 came; its retransmissions get the same ACK.
-    Completed { ack: Bytes },
+    Completed {
+        ack: Bytes,
+    },
     /// A 2xx came; more of them go to the user, who sends the ACKs.
     Accepted,
     Terminated,

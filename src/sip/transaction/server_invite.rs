@@ -41,9 +41,14 @@ pub struct ServerInvite {
 #[derive(Debug)]
 enum State {
     /// No final response yet; `latest` is the last provisional one.
-    Proceeding { latest: Option<Bytes> },
+    Proceeding {
+        latest: Option<Bytes>,
+    },
     /// 300–699 was sent; no ACK yet.
-    Completed { response: Bytes, interval: Duration },
+    Completed {
+        response: Bytes,
+        interval: Duration,
+    },
     /// The ACK came; its retransmissions are absorbed.
     Confirmed,
     /// A 2xx was sent, which the user retransmits; INVITE retransmissions are absorbed.

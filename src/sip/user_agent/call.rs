@@ -93,8 +93,7 @@ impl UserAgent {
             self.tell_call_room(Event::Refused { leg, status, reason: None });
             return;
         };
-        let machine =
-            OutboundInvite::new(leg, settings.targets.len(), self.config.timing, self.config.failover_after);
+        let machine = OutboundInvite::new(leg, settings.targets.len(), self.config.timing, self.config.failover_after);
         let (call_id, tag) = (format!("{}{}", self.new_tag(), self.new_tag()), self.new_tag());
         let outbound = Outbound { machine, invite, call_id, tag };
         // Until a target is chosen there is no path; each attempt sets it.
@@ -157,7 +156,9 @@ impl UserAgent {
     }
 
     fn invite_accepted(&mut self, leg: LegId, key: &TransactionKey, response: &Response, now: Instant) {
-        let Some(UsageEntry { machine: UsageMachine::Outbound(outbound), .. }) = self.usages.get_mut(&leg) else { return };
+        let Some(UsageEntry { machine: UsageMachine::Outbound(outbound), .. }) = self.usages.get_mut(&leg) else {
+            return;
+        };
         let stands = outbound.machine.accept();
         let shown_user = outbound.invite.from.user.expose().clone();
         self.pump_usage(leg, now);

@@ -10,9 +10,9 @@ use crate::sip::Flow;
 use crate::sip::Transport;
 use crate::sip::dialog::DialogId;
 use crate::sip::message::HeaderName;
+use crate::sip::message::Method;
 use crate::sip::message::Request;
 use crate::sip::message::Response;
-use crate::sip::message::Method;
 use crate::sip::message::Via;
 use crate::sip::transaction::ClientInvite;
 use crate::sip::transaction::ClientNonInvite;
@@ -123,7 +123,14 @@ impl ClientEntry {
 
 impl UserAgent {
     /// Sends a request that lacks Via in a transaction of its own, by `flow`. A CANCEL brings its Via along.
-    pub(super) fn send_request(&mut self, trunk: usize, mut request: Request, flow: Flow, owner: Owner, now: Instant) -> TransactionKey {
+    pub(super) fn send_request(
+        &mut self,
+        trunk: usize,
+        mut request: Request,
+        flow: Flow,
+        owner: Owner,
+        now: Instant,
+    ) -> TransactionKey {
         let branch = match request.headers.top_via().ok().and_then(|via| via.branch().map(str::to_owned)) {
             Some(branch) => branch,
             None => self.put_via(trunk, &mut request, &flow),
@@ -163,9 +170,12 @@ impl UserAgent {
     }
 
     pub(super) fn response(&mut self, trunk: usize, flow: Flow, response: &Response, now: Instant) {
-        let key = response.headers.top_via().ok().zip(response.headers.cseq().ok()).and_then(|(via, cseq)| {
-            Some(TransactionKey::client(via.branch()?, &cseq.method))
-        });
+        let key = response
+            .headers
+            .top_via()
+            .ok()
+            .zip(response.headers.cseq().ok())
+            .and_then(|(via, cseq)| Some(TransactionKey::client(via.branch()?, &cseq.method)));
         let entry = key.and_then(|key| self.clients.get_mut(&key).map(|entry| (key, entry)));
         let Some((key, entry)) = entry.filter(|(_, entry)| entry.trunk == trunk) else {
             self.count(Counter::StrayResponse);

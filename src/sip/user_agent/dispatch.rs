@@ -47,7 +47,9 @@ impl UserAgent {
         }
         match (admission, trunk) {
             (Admission::Message(Message::Request(request)), Some(trunk)) => self.request(trunk, flow, request, now),
-            (Admission::Message(Message::Response(response)), Some(trunk)) => self.response(trunk, flow, &response, now),
+            (Admission::Message(Message::Response(response)), Some(trunk)) => {
+                self.response(trunk, flow, &response, now)
+            }
             (Admission::Message(Message::Request(request)), None) => self.forbid(flow, request),
             (Admission::Reject { response, why }, Some(_)) => {
                 tracing::debug!(%why, peer = %flow.remote, "malformed request refused");
@@ -88,9 +90,10 @@ impl UserAgent {
     fn send_stateless(&mut self, path: &reach::ReplyPath, mut response: Response, request: &Request) {
         let name = request.headers.top_via().ok().and_then(|via| via.branch().map(str::to_owned)).unwrap_or_default();
         let call = request.headers.call_id().unwrap_or_default();
-        let hash = name.bytes().chain(call.bytes()).fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-        });
+        let hash = name
+            .bytes()
+            .chain(call.bytes())
+            .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
         response.set_to_tag(&format!("{hash:016x}"));
         response.headers.push(HeaderName::Server, self.config.product.clone());
         self.output.push_back(Output::Send { flow: path.flow, bytes: response.to_bytes() });
@@ -125,7 +128,8 @@ impl UserAgent {
 
     /// Whether a request is about a call that we have: it is served even when nothing new is.
     fn belongs_to_a_call(&self, request: &Request) -> bool {
-        let cancelled = || TransactionKey::cancelled_by(request).is_some_and(|invite| self.servers.contains_key(&invite));
+        let cancelled =
+            || TransactionKey::cancelled_by(request).is_some_and(|invite| self.servers.contains_key(&invite));
         let in_dialog = DialogId::of_request(&request.headers).is_some_and(|id| self.dialogs.contains_key(&id));
         in_dialog || (request.method == Method::Cancel && cancelled())
     }

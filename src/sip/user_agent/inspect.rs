@@ -62,7 +62,8 @@ impl UserAgent {
         if request.headers.to().is_ok_and(|to| to.tag().is_some()) {
             return None;
         }
-        if let Some(retry_after) = self.draining.filter(|_| matches!(request.method, Method::Invite | Method::Options)) {
+        if let Some(retry_after) = self.draining.filter(|_| matches!(request.method, Method::Invite | Method::Options))
+        {
             let refusal = Refusal { retry_after: Some(retry_after), ..Refusal::new(StatusCode::SERVICE_UNAVAILABLE) };
             return Some(Response::refusing(request, &refusal, ""));
         }
@@ -89,7 +90,8 @@ fn refuse_method(request: &Request) -> Option<Response> {
 
 /// RFC 3261 8.2.2.3: we have no extension yet that a peer could require.
 fn refuse_extensions(request: &Request) -> Option<Response> {
-    let required: Vec<&str> = request.headers.values(&HeaderName::Require).into_iter().filter(|tag| !tag.is_empty()).collect();
+    let required: Vec<&str> =
+        request.headers.values(&HeaderName::Require).into_iter().filter(|tag| !tag.is_empty()).collect();
     if required.is_empty() {
         return None;
     }
@@ -104,7 +106,8 @@ fn refuse_content(request: &Request) -> Option<Response> {
     if !matches!(request.method, Method::Invite | Method::Options) {
         return None;
     }
-    let is_optional = headers.get(&HeaderName::ContentDisposition).is_some_and(|value| value.contains("handling=optional"));
+    let is_optional =
+        headers.get(&HeaderName::ContentDisposition).is_some_and(|value| value.contains("handling=optional"));
     if !request.body.is_empty() && !is_optional {
         let encodings = headers.values(&HeaderName::ContentEncoding);
         if encodings.iter().any(|encoding| !encoding.is_empty() && !encoding.eq_ignore_ascii_case("identity")) {

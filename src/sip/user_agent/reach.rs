@@ -46,9 +46,7 @@ pub(super) fn reply_flow(flow: Flow, via: &Via) -> ReplyPath {
     match flow.transport {
         Transport::Udp if via.has_rport() => ReplyPath { flow, fallback: None },
         Transport::Udp => ReplyPath { flow: Flow { remote: sent_by, ..flow }, fallback: None },
-        Transport::Tcp => {
-            ReplyPath { flow, fallback: Some(Flow { remote: sent_by, connection: None, ..flow }) }
-        }
+        Transport::Tcp => ReplyPath { flow, fallback: Some(Flow { remote: sent_by, connection: None, ..flow }) },
     }
 }
 
@@ -56,7 +54,8 @@ impl Config {
     /// The trunk that a flow belongs to: the longest prefix that holds the peer's address, among the trunks that are
     /// heard on our address.
     pub(super) fn trunk_of(&self, flow: &Flow) -> Option<usize> {
-        let heard = |trunk: &Trunk| trunk.bind.is_none_or(|bind| bind == flow.local.ip() || flow.local.ip().is_unspecified());
+        let heard =
+            |trunk: &Trunk| trunk.bind.is_none_or(|bind| bind == flow.local.ip() || flow.local.ip().is_unspecified());
         let candidates = self.trunks.iter().enumerate().filter(|(_, trunk)| heard(trunk));
         let matches = candidates.filter_map(|(index, trunk)| Some((trunk.prefix_of(flow.remote.ip())?, index)));
         // Of equal prefixes, a trunk bound to this address goes first, then the one that was configured first.

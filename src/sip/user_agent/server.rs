@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use crate::ids::LegId;
 use crate::sip::StatusCode;
+use crate::sip::Transport;
 use crate::sip::dialog::state::SessionPair;
 use crate::sip::message::HeaderName;
 use crate::sip::message::Method;
@@ -15,7 +16,6 @@ use crate::sip::transaction::ServerOutput;
 use crate::sip::transaction::TransactionKey;
 use crate::sip::transaction::server_invite;
 use crate::sip::transaction::server_non_invite;
-use crate::sip::Transport;
 use crate::sip::user_agent::Counter;
 use crate::sip::user_agent::Output;
 use crate::sip::user_agent::SipTimer;
@@ -148,7 +148,9 @@ impl UserAgent {
                 ServerOutput::Send(bytes) => self.output.push_back(Output::Send { flow: entry.path.flow, bytes }),
                 ServerOutput::AckReceived => ack_is_for_dialog = true,
                 // The peer is gone; the usage ended with its final response.
-                ServerOutput::AckTimedOut => tracing::debug!(peer = %entry.path.flow.remote, "final response was never acknowledged"),
+                ServerOutput::AckTimedOut => {
+                    tracing::debug!(peer = %entry.path.flow.remote, "final response was never acknowledged")
+                }
             }
         }
         let deadline = entry.machine.deadline();

@@ -38,7 +38,9 @@ impl UsageMachine {
     fn deadline(&self) -> Option<(Instant, SipTimer)> {
         match self {
             Self::Invite(machine) => machine.poll_timeout().map(|(at, timer)| (at, SipTimer::Usage(timer))),
-            Self::Outbound(outbound) => outbound.machine.poll_timeout().map(|(at, timer)| (at, SipTimer::Outbound(timer))),
+            Self::Outbound(outbound) => {
+                outbound.machine.poll_timeout().map(|(at, timer)| (at, SipTimer::Outbound(timer)))
+            }
         }
     }
 
@@ -53,7 +55,9 @@ impl UsageMachine {
 impl UserAgent {
     pub(super) fn command(&mut self, command: Command, now: Instant) {
         match command {
-            Command::Provisional { leg, status, body } => self.tell_usage(leg, usage::Input::Provisional(status, body), now),
+            Command::Provisional { leg, status, body } => {
+                self.tell_usage(leg, usage::Input::Provisional(status, body), now)
+            }
             Command::Accept { leg, sdp } | Command::AcceptReinvite { leg, sdp } => {
                 self.tell_usage(leg, usage::Input::Accept(sdp), now);
             }

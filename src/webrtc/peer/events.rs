@@ -50,7 +50,10 @@ impl Peer {
         }
     }
 
-    #[expect(clippy::wildcard_enum_match_arm, reason = "foreign and non-exhaustive: what we do not name is nothing to us")]
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "foreign and non-exhaustive: what we do not name is nothing to us"
+    )]
     fn take_event(&mut self, event: str0m::Event) {
         match event {
             str0m::Event::RtpPacket(packet) => self.take_rtp(packet),

@@ -203,7 +203,9 @@ impl Peer {
     /// Lets time pass.
     pub fn handle_timeout(&mut self, now: Instant) {
         let expired = match &self.phase {
-            Phase::Connecting { deadline, ice_up } if *deadline <= now => Some(if *ice_up { Failure::Dtls } else { Failure::Ice }),
+            Phase::Connecting { deadline, ice_up } if *deadline <= now => {
+                Some(if *ice_up { Failure::Dtls } else { Failure::Ice })
+            }
             Phase::Connecting { .. } | Phase::Offered(_) | Phase::Connected | Phase::Ended => None,
         };
         if let Some(failure) = expired {
@@ -219,7 +221,9 @@ impl Peer {
         match &self.phase {
             Phase::Ended => None,
             Phase::Connecting { deadline, .. } if *deadline < self.wake_at => Some((*deadline, PeerTimer::Setup)),
-            Phase::Connecting { .. } | Phase::Offered(_) | Phase::Connected => Some((self.wake_at, PeerTimer::Transport)),
+            Phase::Connecting { .. } | Phase::Offered(_) | Phase::Connected => {
+                Some((self.wake_at, PeerTimer::Transport))
+            }
         }
     }
 
@@ -235,7 +239,8 @@ impl Peer {
         }
         let sequence = self.sequence.number(packet.sequence);
         let payload_type = Pt::from(packet.payload_type);
-        let write = RtpWrite::new(payload_type, sequence.into(), packet.timestamp, now, packet.payload).marker(packet.marker);
+        let write =
+            RtpWrite::new(payload_type, sequence.into(), packet.timestamp, now, packet.payload).marker(packet.marker);
         if let Some(stream) = self.rtc.direct_api().stream_tx_by_mid(self.mid, None) {
             stream.write_rtp(write);
         }
@@ -245,10 +250,16 @@ impl Peer {
     /// What the descriptions settled on, once both are known.
     pub fn negotiated(&self) -> Option<Negotiated> {
         let media = self.rtc.media(self.mid)?;
-        let agreed = || media.remote_pts().iter().filter_map(|payload_type| Some((self.kind_of(*payload_type)?, **payload_type)));
+        let agreed = || {
+            media.remote_pts().iter().filter_map(|payload_type| Some((self.kind_of(*payload_type)?, **payload_type)))
+        };
         let (audio, audio_payload_type) = agreed().find(|(kind, _)| kind.is_audio())?;
         let event = |(kind, _): &(PayloadKind, u8)| !kind.is_audio() && kind.clock_hz() == audio.clock_hz();
-        Some(Negotiated { audio, audio_payload_type, telephone_event: agreed().find(event).map(|(_, payload_type)| payload_type) })
+        Some(Negotiated {
+            audio,
+            audio_payload_type,
+            telephone_event: agreed().find(event).map(|(_, payload_type)| payload_type),
+        })
     }
 
     fn kind_of(&self, payload_type: Pt) -> Option<PayloadKind> {
@@ -290,10 +301,12 @@ impl Peer {
         let Some(ssrc) = rest.first_chunk::<4>().map(|ssrc| u32::from_be_bytes(*ssrc)) else { return };
         let has_extension = flags & 0x10 != 0;
         let is_ours = self.kind_of(Pt::from(payload_type & 0x7F)).is_some();
-        if stun::kind(bytes) != Some(DatagramKind::Srtp) || !is_ours || ssrc == 0 || self.known_sources.contains(&ssrc) {
+        if stun::kind(bytes) != Some(DatagramKind::Srtp) || !is_ours || ssrc == 0 || self.known_sources.contains(&ssrc)
+        {
             return;
         }
-        let bound_by_mid = has_extension && self.rtc.media(self.mid).is_some_and(|media| media.remote_extmap().id_of(Extension::RtpMid).is_some());
+        let bound_by_mid = has_extension
+            && self.rtc.media(self.mid).is_some_and(|media| media.remote_extmap().id_of(Extension::RtpMid).is_some());
         if bound_by_mid || !self.is_connected() || self.known_sources.len() >= PEER_SOURCES_MAX {
             return;
         }

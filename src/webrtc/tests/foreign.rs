@@ -66,13 +66,22 @@ impl Foreign {
             Speaks::Opus => (MIME_TYPE_OPUS, 48_000, 2, 111),
             Speaks::Pcmu => (MIME_TYPE_PCMU, 8_000, 0, 0),
         };
-        let codec = RTCRtpCodec { mime_type: mime_type.to_owned(), clock_rate, channels, sdp_fmtp_line: String::new(), rtcp_feedback: vec![] };
+        let codec = RTCRtpCodec {
+            mime_type: mime_type.to_owned(),
+            clock_rate,
+            channels,
+            sdp_fmtp_line: String::new(),
+            rtcp_feedback: vec![],
+        };
         let mut engine = MediaEngine::default();
         let parameters = RTCRtpCodecParameters { rtp_codec: codec.clone(), payload_type };
         engine.register_codec(parameters, RtpCodecKind::Audio).unwrap();
         let registry = rtc::interceptor::Registry::new();
-        let registry =
-            rtc::peer_connection::configuration::interceptor_registry::register_default_interceptors(registry, &mut engine).unwrap();
+        let registry = rtc::peer_connection::configuration::interceptor_registry::register_default_interceptors(
+            registry,
+            &mut engine,
+        )
+        .unwrap();
         let mut connection = RTCPeerConnectionBuilder::new()
             .with_media_engine(engine)
             .with_interceptor_registry(registry)
@@ -81,7 +90,8 @@ impl Foreign {
         let ssrc = 0x5EED_0001;
         let coding = RTCRtpCodingParameters { ssrc: Some(ssrc), ..Default::default() };
         let encoding = RTCRtpEncodingParameters { rtp_coding_parameters: coding, codec, ..Default::default() };
-        let track = MediaStreamTrack::new("s".to_owned(), "t".to_owned(), "l".to_owned(), RtpCodecKind::Audio, vec![encoding]);
+        let track =
+            MediaStreamTrack::new("s".to_owned(), "t".to_owned(), "l".to_owned(), RtpCodecKind::Audio, vec![encoding]);
         let sender = connection.add_track(track).unwrap();
         let candidate = CandidateHostConfig {
             base_config: CandidateConfig {
@@ -130,8 +140,12 @@ impl Foreign {
     }
 
     pub(crate) fn receive(&mut self, source: SocketAddr, bytes: &[u8], now: Instant) {
-        let transport =
-            TransportContext { local_addr: self.local, peer_addr: source, ecn: None, transport_protocol: TransportProtocol::UDP };
+        let transport = TransportContext {
+            local_addr: self.local,
+            peer_addr: source,
+            ecn: None,
+            transport_protocol: TransportProtocol::UDP,
+        };
         self.connection.handle_read(TaggedBytesMut { now, transport, message: BytesMut::from(bytes) }).ok();
         self.drain();
     }
@@ -172,7 +186,9 @@ impl Foreign {
     fn drain(&mut self) {
         while let Some(event) = self.connection.poll_event() {
             match event {
-                RTCPeerConnectionEvent::OnConnectionStateChangeEvent(state) => self.connected = state == RTCPeerConnectionState::Connected,
+                RTCPeerConnectionEvent::OnConnectionStateChangeEvent(state) => {
+                    self.connected = state == RTCPeerConnectionState::Connected
+                }
                 RTCPeerConnectionEvent::OnDataChannel(RTCDataChannelEvent::OnOpen(id)) => self.channel = Some(id),
                 _ => {}
             }
@@ -185,7 +201,9 @@ impl Foreign {
                     timestamp: packet.header.timestamp,
                     payload: packet.payload.to_vec(),
                 }),
-                RTCMessage::DataChannelMessage(_, data) => self.texts.push(String::from_utf8_lossy(&data.data).into_owned()),
+                RTCMessage::DataChannelMessage(_, data) => {
+                    self.texts.push(String::from_utf8_lossy(&data.data).into_owned())
+                }
                 _ => {}
             }
         }

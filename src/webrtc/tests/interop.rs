@@ -113,7 +113,13 @@ impl Call {
             let (sequence, timestamp) = (1_000 + index, u32::from(index) * negotiated.audio.clock_hz() / 50);
             let payload = [0xF8, 0xFF, index.to_be_bytes()[1]];
             let marker = index == 0;
-            let out = RtpOut { payload_type: negotiated.audio_payload_type, sequence: sequence.into(), timestamp, marker, payload: &payload };
+            let out = RtpOut {
+                payload_type: negotiated.audio_payload_type,
+                sequence: sequence.into(),
+                timestamp,
+                marker,
+                payload: &payload,
+            };
             self.peer.write_rtp(&out, self.now);
             self.foreign.send_rtp(sequence, timestamp, &payload, self.now);
             self.run_until(Duration::from_millis(20), |_| false);
@@ -138,7 +144,8 @@ impl Call {
         assert!(!opened, "nothing was sent yet");
         assert!(self.foreign.send_text("{\"from\":\"them\"}", self.now));
         self.peer.handle(Input::Text("{\"from\":\"us\"}"), self.now);
-        let both = self.run_until(Duration::from_secs(3), |call| !call.texts.is_empty() && !call.foreign.texts.is_empty());
+        let both =
+            self.run_until(Duration::from_secs(3), |call| !call.texts.is_empty() && !call.foreign.texts.is_empty());
         assert!(both, "{:?} {:?}", self.texts, self.foreign.texts);
         assert_eq!(self.texts, ["{\"from\":\"them\"}"]);
         assert_eq!(self.foreign.texts, ["{\"from\":\"us\"}"]);

@@ -56,7 +56,14 @@ impl Pair {
         let (mut offerer, offer) = Peer::offer(&config(OURS, true), now).unwrap();
         let (answerer, answer) = Peer::answer(&config(THEIRS, false), &offer, now).unwrap();
         offerer.handle(Input::Answer(&edit(answer)), now);
-        Self { now, peers: vec![offerer, answerer], seen: [Seen::default(), Seen::default()], cut: false, drop_every: 0, carried: 0 }
+        Self {
+            now,
+            peers: vec![offerer, answerer],
+            seen: [Seen::default(), Seen::default()],
+            cut: false,
+            drop_every: 0,
+            carried: 0,
+        }
     }
 
     /// Carries everything that waits, then lets time pass to the next timer, until `done` or `limit`.
@@ -67,7 +74,8 @@ impl Pair {
             if done(self) {
                 return true;
             }
-            let next = self.peers.iter().filter_map(|peer| peer.poll_timeout().map(|(at, _)| at)).min().unwrap_or(deadline);
+            let next =
+                self.peers.iter().filter_map(|peer| peer.poll_timeout().map(|(at, _)| at)).min().unwrap_or(deadline);
             self.now = next.clamp(self.now + Duration::from_millis(1), self.now + Duration::from_millis(20));
             for peer in &mut self.peers {
                 peer.handle_timeout(self.now);
@@ -196,7 +204,9 @@ fn receiver_reports_tell_the_sender_its_loss() {
 #[test]
 fn an_answer_without_ssrc_and_without_mid_is_heard_by_its_payload_type() {
     let bare = |answer: String| {
-        let kept = answer.lines().filter(|line| !["a=ssrc", "a=msid", "a=extmap"].iter().any(|prefix| line.starts_with(prefix)));
+        let kept = answer
+            .lines()
+            .filter(|line| !["a=ssrc", "a=msid", "a=extmap"].iter().any(|prefix| line.starts_with(prefix)));
         kept.map(|line| format!("{line}\r\n")).collect()
     };
     let mut pair = Pair::with(bare);
@@ -209,7 +219,9 @@ fn an_answer_without_ssrc_and_without_mid_is_heard_by_its_payload_type() {
 #[test]
 fn a_browser_that_chooses_g711_is_spoken_to_in_g711() {
     let pcma = |answer: String| {
-        let kept = answer.lines().filter(|line| !line.contains("opus") && !line.contains("PCMU") && !line.starts_with("a=fmtp"));
+        let kept = answer
+            .lines()
+            .filter(|line| !line.contains("opus") && !line.contains("PCMU") && !line.starts_with("a=fmtp"));
         let text: String = kept.map(|line| format!("{line}\r\n")).collect();
         text.replace("SAVPF 111 0 8 110 126", "SAVPF 8 126").replace("a=rtpmap:110 telephone-event/48000\r\n", "")
     };
@@ -254,7 +266,11 @@ fn an_answer_that_cannot_be_used_fails_the_peer_at_once() {
 fn no_path_in_time_is_an_ice_failure() {
     let mut pair = Pair::new();
     pair.cut = true;
-    assert!(pair.peers[0].poll_timeout().is_some_and(|(_, timer)| timer == PeerTimer::Transport || timer == PeerTimer::Setup));
+    assert!(
+        pair.peers[0]
+            .poll_timeout()
+            .is_some_and(|(_, timer)| timer == PeerTimer::Transport || timer == PeerTimer::Setup)
+    );
     assert!(pair.run_until(Duration::from_secs(20), |pair| pair.seen[0].failed.is_some()));
     assert_eq!(pair.seen[0].failed, Some(Failure::Ice));
 }

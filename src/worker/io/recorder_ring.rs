@@ -45,7 +45,9 @@ impl TapProducer {
 
     /// Wakes the recorder once, if anything was put in since the last time. Call it once a turn.
     pub fn announce(&mut self) {
-        if std::mem::take(&mut self.unannounced) && let Some(listener) = self.listener.get() {
+        if std::mem::take(&mut self.unannounced)
+            && let Some(listener) = self.listener.get()
+        {
             listener.unpark();
         }
     }

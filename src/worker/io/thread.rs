@@ -183,7 +183,10 @@ pub fn spawn(
     let session = crate::worker::session::Config { peer, media };
     let turn = Turn::new(config, session, rng, queue, Outlets { events, tap }, clock.now());
     let worker = Worker { turn, browser, commands, wake: Arc::clone(&wake), stop: Arc::clone(&stop), clock };
-    let thread = std::thread::Builder::new().name("media-worker".to_owned()).spawn(move || worker.run()).map_err(SpawnError::Thread)?;
+    let thread = std::thread::Builder::new()
+        .name("media-worker".to_owned())
+        .spawn(move || worker.run())
+        .map_err(SpawnError::Thread)?;
     Ok((WorkerHandle { commands: sender, wake, stop, browser: bound }, WorkerThread(thread)))
 }
 

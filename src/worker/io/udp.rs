@@ -73,7 +73,9 @@ impl BrowserSocket {
     /// Receives one batch and shows each datagram to `take`. The number of datagrams; 0 when none waits.
     pub fn receive(&mut self, mut take: impl FnMut(Datagram<'_>)) -> usize {
         let mut slices: Vec<IoSliceMut<'_>> = self.buffers.chunks_mut(self.buffer_bytes).map(IoSliceMut::new).collect();
-        let Ok(filled) = self.state.recv(UdpSockRef::from(&self.socket), &mut slices, &mut self.metas) else { return 0 };
+        let Ok(filled) = self.state.recv(UdpSockRef::from(&self.socket), &mut slices, &mut self.metas) else {
+            return 0;
+        };
         drop(slices);
         let mut datagrams = 0;
         for (meta, buffer) in self.metas.iter().zip(self.buffers.chunks(self.buffer_bytes)).take(filled) {
@@ -90,7 +92,8 @@ impl BrowserSocket {
     pub fn send(&self, batch: &[(SocketAddr, Vec<u8>)]) -> usize {
         let slices: Vec<[IoSlice<'_>; 1]> = batch.iter().map(|(_, bytes)| [IoSlice::new(bytes)]).collect();
         let addresses: Vec<SocketAddrAny> = batch.iter().map(|(to, _)| to.as_any()).collect();
-        let mut controls: Vec<SendAncillaryBuffer<'_, '_, '_>> = batch.iter().map(|_| SendAncillaryBuffer::default()).collect();
+        let mut controls: Vec<SendAncillaryBuffer<'_, '_, '_>> =
+            batch.iter().map(|_| SendAncillaryBuffer::default()).collect();
         let mut messages: Vec<rustix::net::MMsgHdr<'_>> = addresses
             .iter()
             .zip(&slices)

@@ -95,6 +95,8 @@ const fn payload(kind: PayloadKind) -> PeerPayload {
         PayloadKind::Opus => PeerPayload::Opus,
         PayloadKind::Pcmu => PeerPayload::Pcmu,
         PayloadKind::Pcma => PeerPayload::Pcma,
-        PayloadKind::TelephoneEvent48k | PayloadKind::TelephoneEvent8k => PeerPayload::TelephoneEvent { clock: kind.clock_hz() },
+        PayloadKind::TelephoneEvent48k | PayloadKind::TelephoneEvent8k => {
+            PeerPayload::TelephoneEvent { clock: kind.clock_hz() }
+        }
     }
 }

@@ -122,7 +122,8 @@ impl Session {
         if self.ended {
             return;
         }
-        let due: Vec<LegId> = self.agents.iter().filter(|(_, agent)| is_due(&agent.peer, now)).map(|(leg, _)| *leg).collect();
+        let due: Vec<LegId> =
+            self.agents.iter().filter(|(_, agent)| is_due(&agent.peer, now)).map(|(leg, _)| *leg).collect();
         for leg in due {
             if let Some(agent) = self.agents.get_mut(&leg) {
                 agent.peer.handle_timeout(now);
@@ -144,7 +145,8 @@ impl Session {
         if self.ended {
             return None;
         }
-        let peers = self.agents.values().filter_map(|agent| agent.peer.poll_timeout()).map(|(at, _)| (at, SessionTimer::Peer));
+        let peers =
+            self.agents.values().filter_map(|agent| agent.peer.poll_timeout()).map(|(at, _)| (at, SessionTimer::Peer));
         let media = self.pipeline.poll_timeout().map(|(at, _)| (at, SessionTimer::Media));
         peers.chain(media).chain([(self.stats_at, SessionTimer::Stats)]).min()
     }
@@ -158,7 +160,9 @@ impl Session {
         match command {
             Command::OfferPeer { leg, .. } => self.offer_peer(leg, now),
             Command::AcceptPeerAnswer { leg, sdp, .. } => self.hand_to_peer(leg, webrtc::Input::Answer(&sdp), now),
-            Command::AddPeerCandidate { leg, candidate, .. } => self.hand_to_peer(leg, webrtc::Input::Candidate(&candidate), now),
+            Command::AddPeerCandidate { leg, candidate, .. } => {
+                self.hand_to_peer(leg, webrtc::Input::Candidate(&candidate), now)
+            }
             Command::SendData { leg, text, .. } => self.hand_to_peer(leg, webrtc::Input::Text(&text), now),
             Command::BindTrunk { leg, address, .. } => self.bind_trunk(leg, address),
             Command::ConnectTrunk { leg, media, .. } => self.connect_trunk(leg, media, now),
@@ -167,8 +171,12 @@ impl Session {
                 self.pipeline.set_gate(gate.to_trunk, gate.to_agent, now);
             }
             Command::SetMuted { leg, muted, .. } => self.set_muted(leg, muted, now),
-            Command::SendDtmf { leg, digits, .. } if self.active_trunk == Some(leg) => self.pipeline.send_dtmf_to_trunk(&digits, now),
-            Command::SendDtmf { leg, digits, .. } if self.active_agent == Some(leg) => self.pipeline.send_dtmf_to_agent(&digits, now),
+            Command::SendDtmf { leg, digits, .. } if self.active_trunk == Some(leg) => {
+                self.pipeline.send_dtmf_to_trunk(&digits, now)
+            }
+            Command::SendDtmf { leg, digits, .. } if self.active_agent == Some(leg) => {
+                self.pipeline.send_dtmf_to_agent(&digits, now)
+            }
             Command::StartTap { leg, tap, .. } => {
                 self.activate(leg, now);
                 self.tap = Some(tap);
@@ -194,7 +202,11 @@ impl Session {
         if self.holds(leg) {
             return;
         }
-        let offered = if self.agents.len() + self.trunks.len() < SESSION_LEGS_MAX { Peer::offer(&self.config.peer, now) } else { None };
+        let offered = if self.agents.len() + self.trunks.len() < SESSION_LEGS_MAX {
+            Peer::offer(&self.config.peer, now)
+        } else {
+            None
+        };
         let Some((peer, sdp)) = offered else {
             self.event(Some(leg), EventKind::LegFailed { reason: LegFailure::WorkerFull });
             return;

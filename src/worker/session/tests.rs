@@ -139,7 +139,9 @@ impl World {
     fn bind_trunk(&mut self) -> LegId {
         let (call, leg) = (self.call, self.leg());
         self.command(Command::BindTrunk { call, leg, address: address(OURS).ip() });
-        assert!(self.others.iter().any(|output| matches!(output, Output::BindTrunk { leg: asked, .. } if *asked == leg)));
+        assert!(
+            self.others.iter().any(|output| matches!(output, Output::BindTrunk { leg: asked, .. } if *asked == leg))
+        );
         self.session.handle(Input::TrunkBound { leg, local: Some(address("127.0.0.1:20000")) }, self.now);
         self.drain();
         assert!(self.happened(leg, |kind| matches!(kind, EventKind::TrunkBound { local } if local.port() == 20_000)));
@@ -179,7 +181,9 @@ impl World {
 fn a_browser_leg_is_offered_opened_and_connected_without_a_trunk() {
     let mut world = World::new();
     let leg = world.connect_browser();
-    assert!(world.others.iter().any(|output| matches!(output, Output::PeerOpened { leg: opened, .. } if *opened == leg)));
+    assert!(
+        world.others.iter().any(|output| matches!(output, Output::PeerOpened { leg: opened, .. } if *opened == leg))
+    );
     assert!(world.session.is_connected(leg));
 }
 
@@ -243,7 +247,8 @@ fn statistics_come_every_five_seconds() {
         world.pass(Duration::from_millis(10));
     }
     for leg in [agent, trunk] {
-        let told = world.events.iter().filter(|(of, kind)| *of == Some(leg) && matches!(kind, EventKind::Stats(_))).count();
+        let told =
+            world.events.iter().filter(|(of, kind)| *of == Some(leg) && matches!(kind, EventKind::Stats(_))).count();
         assert_eq!(told, 2);
     }
 }

@@ -92,7 +92,10 @@ impl Bench {
     }
 
     pub(super) fn invited(&self) -> LegId {
-        self.events.iter().find_map(|event| if let Event::Invited(invitation) = event { Some(invitation.leg) } else { None }).unwrap()
+        self.events
+            .iter()
+            .find_map(|event| if let Event::Invited(invitation) = event { Some(invitation.leg) } else { None })
+            .unwrap()
     }
 
     /// An answered and acknowledged call; its leg and our tag.
@@ -125,7 +128,10 @@ pub(super) fn accept(leg: LegId) -> Command {
 }
 
 pub(super) fn header<'a>(message: &'a str, name: &str) -> &'a str {
-    message.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": ")).unwrap_or_else(|| panic!("no {name} in {message}"))
+    message
+        .lines()
+        .find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
+        .unwrap_or_else(|| panic!("no {name} in {message}"))
 }
 
 pub(super) fn to_tag(message: &str) -> String {

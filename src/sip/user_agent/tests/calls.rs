@@ -113,7 +113,8 @@ fn an_answer_and_its_early_media_reach_the_caller() {
     world.command(1, accept(callee));
     world.run(Duration::from_millis(100));
     let answered = |event: &Event| matches!(event, Event::Accepted { sdp: Some(sdp), .. } if sdp == ANSWER.as_bytes());
-    let early = |event: &Event| matches!(event, Event::Progressed { sdp: Some(sdp), .. } if sdp == b"v=0 early".as_slice());
+    let early =
+        |event: &Event| matches!(event, Event::Progressed { sdp: Some(sdp), .. } if sdp == b"v=0 early".as_slice());
     assert!(world.events[0].iter().any(answered));
     assert!(world.events[0].iter().any(early));
 }
@@ -286,7 +287,8 @@ fn calls_end_cleanly_under_loss_and_duplication() {
         }
         world.seconds(40);
         for agent in 0..2 {
-            let ends = world.events[agent].iter().filter(|event| matches!(event, Event::Ended { .. } | Event::Refused { .. }));
+            let ends =
+                world.events[agent].iter().filter(|event| matches!(event, Event::Ended { .. } | Event::Refused { .. }));
             assert!(ends.count() <= 1, "seed {seed}: {:?}", world.events[agent]);
         }
         // Where every BYE was lost the peer keeps its usage: the call room's media timeout is what ends it.

@@ -51,7 +51,10 @@ fn in_dialog_options_and_info_are_answered() {
     let mut bench = Bench::new();
     let (_, tag) = bench.talking();
     assert_eq!(bench.say(&request("OPTIONS", 2, "i1", &tag, "")), ["SIP/2.0 200 OK"]);
-    assert_eq!(bench.say(&request("INFO", 3, "i2", &tag, "Content-Type: text/x\n\nx")), ["SIP/2.0 415 Unsupported Media Type"]);
+    assert_eq!(
+        bench.say(&request("INFO", 3, "i2", &tag, "Content-Type: text/x\n\nx")),
+        ["SIP/2.0 415 Unsupported Media Type"]
+    );
     assert_eq!(bench.say(&request("INFO", 4, "i3", &tag, "Info-Package: x\n\n")), ["SIP/2.0 469 Bad Info Package"]);
     assert_eq!(bench.say(&request("UPDATE", 5, "i4", &tag, "")), ["SIP/2.0 405 Method Not Allowed"]);
 }
@@ -60,10 +63,14 @@ fn in_dialog_options_and_info_are_answered() {
 fn a_reinvite_is_offered_to_the_call_and_its_200_needs_an_ack() {
     let mut bench = Bench::new();
     let (leg, tag) = bench.talking();
-    let moved = request("INVITE", 2, "n1", &tag, OFFER).replace("<sip:2000@10.0.0.2:5060>", "<sip:moved@10.0.0.2:5099>");
+    let moved =
+        request("INVITE", 2, "n1", &tag, OFFER).replace("<sip:2000@10.0.0.2:5060>", "<sip:moved@10.0.0.2:5099>");
     assert_eq!(bench.say(&moved), ["SIP/2.0 100 Trying"]);
     assert_eq!(bench.words(), ["reinvited"]);
-    assert_eq!(bench.say(&request("INVITE", 3, "n2", &tag, OFFER)).last().unwrap(), "SIP/2.0 500 Server Internal Error");
+    assert_eq!(
+        bench.say(&request("INVITE", 3, "n2", &tag, OFFER)).last().unwrap(),
+        "SIP/2.0 500 Server Internal Error"
+    );
     header(bench.last(), "Retry-After");
     let sdp = Bytes::from_static(ANSWER.as_bytes());
     assert_eq!(bench.command(Command::AcceptReinvite { leg, sdp }), ["SIP/2.0 200 OK"]);
@@ -135,7 +142,10 @@ fn a_second_200_of_a_fork_gets_ack_and_bye() {
     assert_eq!(header(&ours, "Session-ID"), "07070707070707070707070707070707;remote=00000000000000000000000000000000");
     assert_eq!(bench.say(&response(&ours, "200 OK", "one")), ["ACK sip:one@10.0.0.2 SIP/2.0"]);
     let ack = bench.last().to_owned();
-    assert_eq!(bench.say(&response(&ours, "200 OK", "two")), ["ACK sip:two@10.0.0.2 SIP/2.0", "BYE sip:two@10.0.0.2 SIP/2.0"]);
+    assert_eq!(
+        bench.say(&response(&ours, "200 OK", "two")),
+        ["ACK sip:two@10.0.0.2 SIP/2.0", "BYE sip:two@10.0.0.2 SIP/2.0"]
+    );
     bench.say(&response(&ours, "200 OK", "one"));
     assert_eq!(bench.last(), ack, "the same ACK for a retransmitted 200");
     assert_eq!(bench.say(&response(&ours, "200 OK", "two")), ["ACK sip:two@10.0.0.2 SIP/2.0"], "and no second BYE");
@@ -222,6 +232,9 @@ fn another_trunk_reaches_no_call_of_this_one() {
     bench.command(accept(leg));
     let tag = to_tag(bench.last());
     bench.say_from("10.0.0.9:5060", &request("ACK", 1, "b2", &tag, ""));
-    assert_eq!(bench.say_from("10.0.0.9:5060", &request("BYE", 2, "b3", &tag, "")), ["SIP/2.0 481 Call/Transaction Does Not Exist"]);
+    assert_eq!(
+        bench.say_from("10.0.0.9:5060", &request("BYE", 2, "b3", &tag, "")),
+        ["SIP/2.0 481 Call/Transaction Does Not Exist"]
+    );
     assert_eq!(bench.words(), ["invited 1001"]);
 }

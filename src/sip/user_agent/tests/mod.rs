@@ -166,7 +166,8 @@ impl World {
         let there = Flow { local: flow.remote, remote: flow.local, ..flow };
         for _ in 0..copies {
             let delay = Duration::from_micros(self.rng.random_range(1_000..20_000));
-            let Some(receiver) = (0..self.agents.len()).find(|index| address(&format!("10.0.0.{}:5060", index + 1)) == there.local)
+            let Some(receiver) =
+                (0..self.agents.len()).find(|index| address(&format!("10.0.0.{}:5060", index + 1)) == there.local)
             else {
                 return;
             };

@@ -60,7 +60,10 @@ fn a_required_extension_is_420_with_all_unknown_tags() {
 #[test]
 fn bodies_that_we_cannot_read_are_415_and_answers_that_they_cannot_are_406() {
     let mut bench = Bench::new();
-    assert_eq!(bench.say(&request("INVITE", 1, "t1", "", "Content-Type: text/plain\n\nx")), ["SIP/2.0 415 Unsupported Media Type"]);
+    assert_eq!(
+        bench.say(&request("INVITE", 1, "t1", "", "Content-Type: text/plain\n\nx")),
+        ["SIP/2.0 415 Unsupported Media Type"]
+    );
     assert_eq!(header(bench.last(), "Accept"), "application/sdp");
     let gzip = "Content-Type: application/sdp\nContent-Encoding: gzip\n\nx";
     assert_eq!(bench.say(&request("INVITE", 2, "t2", "", gzip)), ["SIP/2.0 415 Unsupported Media Type"]);
@@ -115,7 +118,9 @@ fn too_many_transactions_are_503() {
 #[test]
 fn responses_follow_via_received_and_rport() {
     let mut bench = Bench::new();
-    let with_via = |via: &str, branch: &str| request("OPTIONS", 1, branch, "", "").replace("UDP 10.0.0.2:5060", via).replace("c1", branch);
+    let with_via = |via: &str, branch: &str| {
+        request("OPTIONS", 1, branch, "", "").replace("UDP 10.0.0.2:5060", via).replace("c1", branch)
+    };
     bench.say_from("10.0.0.2:40000", &with_via("UDP 10.0.0.2:5070", "v1"));
     assert_eq!(bench.sent.last().unwrap().0.remote.to_string(), "10.0.0.2:5070", "the sent-by port");
     assert!(!bench.last().contains("received"));
@@ -124,7 +129,11 @@ fn responses_follow_via_received_and_rport() {
     assert!(bench.last().contains(";received=10.0.0.2"));
     let asked = with_via("UDP 192.168.1.9:5060", "v3").replace(";branch", ";rport;maddr=192.0.2.66;branch");
     bench.say_from("10.0.0.2:40000", &asked);
-    assert_eq!(bench.sent.last().unwrap().0.remote.to_string(), "10.0.0.2:40000", "the source port, whatever maddr says");
+    assert_eq!(
+        bench.sent.last().unwrap().0.remote.to_string(),
+        "10.0.0.2:40000",
+        "the source port, whatever maddr says"
+    );
     assert!(bench.last().contains(";rport=40000") && bench.last().contains(";received=10.0.0.2"));
 }
 
@@ -144,7 +153,10 @@ fn the_cancel_and_the_invite_get_the_same_to_tag() {
     let mut bench = Bench::new();
     bench.say(&request("INVITE", 1, "b1", "", OFFER));
     let reason = "Reason: SIP;cause=200;text=\"Call completed elsewhere\"\n\n";
-    assert_eq!(bench.say(&request("CANCEL", 1, "b1", "", reason)), ["SIP/2.0 200 OK", "SIP/2.0 487 Request Terminated"]);
+    assert_eq!(
+        bench.say(&request("CANCEL", 1, "b1", "", reason)),
+        ["SIP/2.0 200 OK", "SIP/2.0 487 Request Terminated"]
+    );
     let tags: Vec<String> = bench.sent.iter().skip(1).map(|(_, text)| to_tag(text)).collect();
     assert_eq!(tags[0], tags[1]);
     let Some(Event::Cancelled { reason: Some(reason), .. }) = bench.events.last() else { panic!() };

@@ -82,7 +82,8 @@ fn rtp_from_an_address_that_was_not_negotiated_is_dropped_and_counted() {
     let stranger = UdpSocket::bind("127.0.21.3:0").unwrap();
     for index in 0..75_u16 {
         rig.talk_for(1);
-        let injected: Vec<u8> = tone::sine(2_000.0, usize::from(index) * 160, 160).into_iter().map(tone::to_ulaw).collect();
+        let injected: Vec<u8> =
+            tone::sine(2_000.0, usize::from(index) * 160, 160).into_iter().map(tone::to_ulaw).collect();
         let packet = rig::rtp(0, index, u32::from(index) * 160, 0x7A7A_0001, &injected);
         stranger.send_to(&packet, rig.gateway_rtp.unwrap()).unwrap();
     }
@@ -136,7 +137,9 @@ fn text_passes_both_ways_on_the_data_channel() {
     while !rig.foreign.send_text("{\"method\":\"call.dtmf\"}", rig.clock.now()) {
         rig.until("the channel", |rig| rig.clock.now() > now + std::time::Duration::from_millis(50));
     }
-    rig.until("the browser's text", |rig| rig.has(|kind| matches!(kind, EventKind::DataReceived { text } if text == "{\"method\":\"call.dtmf\"}")));
+    rig.until("the browser's text", |rig| {
+        rig.has(|kind| matches!(kind, EventKind::DataReceived { text } if text == "{\"method\":\"call.dtmf\"}"))
+    });
     rig.send(Command::SendData { call: rig.call, leg: rig.agent, text: "{\"event\":1}".into() });
     rig.until("our text", |rig| rig.foreign.texts == ["{\"event\":1}"]);
     rig.finish();
@@ -184,13 +187,19 @@ fn a_worker_that_is_full_refuses_the_leg() {
     let config = crate::worker::io::Config { calls_max: 0, ..rig::config() };
     let mut rig = Rig::new("127.0.21.9", Speaks::Opus, config, 64);
     rig.send(Command::OfferPeer { call: rig.call, leg: rig.agent });
-    rig.until("a refusal", |rig| rig.has(|kind| matches!(kind, EventKind::LegFailed { reason: LegFailure::WorkerFull })));
+    rig.until("a refusal", |rig| {
+        rig.has(|kind| matches!(kind, EventKind::LegFailed { reason: LegFailure::WorkerFull }))
+    });
     rig.finish();
 }
 
 #[test]
 fn closing_frees_the_ports_and_shutting_down_closes_every_call() {
-    let config = crate::worker::io::Config { trunk_ports: 20_000..=20_001, port_drain: std::time::Duration::ZERO, ..rig::config() };
+    let config = crate::worker::io::Config {
+        trunk_ports: 20_000..=20_001,
+        port_drain: std::time::Duration::ZERO,
+        ..rig::config()
+    };
     let mut rig = Rig::new("127.0.21.10", Speaks::Opus, config, 64);
     rig.connect();
     rig.send(Command::Close { call: rig.call });
@@ -200,10 +209,15 @@ fn closing_frees_the_ports_and_shutting_down_closes_every_call() {
     drop(free);
     rig.events.clear();
     rig.send(Command::BindTrunk { call: rig.call, leg: rig.trunk, address: "127.0.21.10".parse().unwrap() });
-    rig.until("the same pair again", |rig| rig.has(|kind| matches!(kind, EventKind::TrunkBound { local } if Some(*local) == rig.gateway_rtp)));
+    rig.until("the same pair again", |rig| {
+        rig.has(|kind| matches!(kind, EventKind::TrunkBound { local } if Some(*local) == rig.gateway_rtp))
+    });
     let call = rig.call;
     let events = rig.finish();
-    assert!(matches!(events.last(), Some(event) if event.call == call && matches!(event.kind, EventKind::Closed)), "{events:?}");
+    assert!(
+        matches!(events.last(), Some(event) if event.call == call && matches!(event.kind, EventKind::Closed)),
+        "{events:?}"
+    );
 }
 
 #[test]

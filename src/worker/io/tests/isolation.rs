@@ -54,7 +54,10 @@ fn a_session_that_panics_ends_alone() {
     let failed = kind(&EventKind::LegFailed { reason: crate::worker::LegFailure::WorkerFull });
     let stats = kind(&EventKind::Stats(crate::worker::LegStats::default()));
     let closed = kind(&EventKind::Closed);
-    assert_eq!(seen, [(first, offered), (second, offered), (first, failed), (first, closed), (second, stats), (second, closed)]);
+    assert_eq!(
+        seen,
+        [(first, offered), (second, offered), (first, failed), (first, closed), (second, stats), (second, closed)]
+    );
 }
 
 #[test]

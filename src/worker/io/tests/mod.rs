@@ -2,8 +2,8 @@
 
 #[cfg(feature = "demo")]
 mod call;
+mod isolation;
 #[cfg(feature = "demo")]
 mod rig;
 #[cfg(feature = "demo")]
 mod tone;
-mod isolation;

@@ -70,10 +70,12 @@ impl Rig {
         let clock = Clock::system();
         let now = clock.now();
         let mut rng = StdRng::seed_from_u64(7);
-        let (call, agent, trunk) = (CallId::generate(1, &mut rng), LegId::generate(2, &mut rng), LegId::generate(3, &mut rng));
+        let (call, agent, trunk) =
+            (CallId::generate(1, &mut rng), LegId::generate(2, &mut rng), LegId::generate(3, &mut rng));
         let (sender, events_in) = tokio::sync::mpsc::channel(WORKER_EVENTS);
         let (producer, tap) = io::recorder_ring::ring_of(ring_frames);
-        let (handle, thread) = io::spawn(config, clock, Certificate::generate().unwrap(), rng, sender, producer).unwrap();
+        let (handle, thread) =
+            io::spawn(config, clock, Certificate::generate().unwrap(), rng, sender, producer).unwrap();
         let browser_socket = UdpSocket::bind("127.0.0.1:0").unwrap();
         browser_socket.set_read_timeout(Some(Duration::from_millis(1))).unwrap();
         let (rtp, rtcp) = pair(host);
@@ -231,7 +233,9 @@ impl Rig {
         let offer = self.offer().unwrap();
         let sdp = self.foreign.answer(&offer, self.clock.now());
         self.send(Command::AcceptPeerAnswer { call, leg: agent, sdp });
-        let connected = |rig: &Self| rig.events.iter().any(|event| event.leg == Some(agent) && matches!(event.kind, EventKind::PeerConnected));
+        let connected = |rig: &Self| {
+            rig.events.iter().any(|event| event.leg == Some(agent) && matches!(event.kind, EventKind::PeerConnected))
+        };
         self.until("the browser connected", |rig| connected(rig) && rig.foreign.connected);
     }
 
@@ -284,7 +288,9 @@ impl Rig {
 
     pub(super) fn tap_audio(&self, channel: TapChannel) -> Vec<i16> {
         let frames = self.frames.iter().filter(|frame| frame.channel == channel);
-        let audio = frames.filter_map(|frame| if let TapBody::Pcm8k { samples, .. } = &frame.body { Some(samples.as_slice()) } else { None });
+        let audio = frames.filter_map(|frame| {
+            if let TapBody::Pcm8k { samples, .. } = &frame.body { Some(samples.as_slice()) } else { None }
+        });
         audio.flatten().copied().collect()
     }
 

@@ -3,7 +3,9 @@
 
 /// A sine of `hz` at 8 kHz, half of full scale, starting at sample `first`.
 pub(super) fn sine(hz: f64, first: usize, count: usize) -> Vec<i16> {
-    (first..first + count).map(|n| ((n as f64 * hz * std::f64::consts::TAU / 8_000.0).sin() * 16_000.0) as i16).collect()
+    (first..first + count)
+        .map(|n| ((n as f64 * hz * std::f64::consts::TAU / 8_000.0).sin() * 16_000.0) as i16)
+        .collect()
 }
 
 /// Share of the signal's power that lies at `hz` (Goertzel), 0.0–1.0.

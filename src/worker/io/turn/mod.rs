@@ -16,11 +16,6 @@ use std::time::Instant;
 use rand::rngs::StdRng;
 use tokio::sync::mpsc::error::TrySendError;
 
-use crate::worker::io::ports::PortPair;
-use crate::worker::io::ports::Ports;
-use crate::worker::io::recorder_ring::TapProducer;
-use crate::worker::io::thread::Config;
-use crate::worker::io::udp::Datagram;
 use crate::ids::CallId;
 use crate::ids::LegId;
 use crate::limits::DEFERRED_HANDSHAKES_MAX;
@@ -34,6 +29,11 @@ use crate::worker::LegFailure;
 use crate::worker::demux::Demux;
 use crate::worker::demux::PeerKey;
 use crate::worker::demux::Verdict;
+use crate::worker::io::ports::PortPair;
+use crate::worker::io::ports::Ports;
+use crate::worker::io::recorder_ring::TapProducer;
+use crate::worker::io::thread::Config;
+use crate::worker::io::udp::Datagram;
 use crate::worker::session;
 use crate::worker::session::Input;
 use crate::worker::session::Session;
@@ -99,7 +99,14 @@ pub(in crate::worker::io) struct Outlets {
 }
 
 impl Turn {
-    pub(in crate::worker::io) fn new(config: Config, session: session::Config, rng: StdRng, queue: OwnedFd, outlets: Outlets, now: Instant) -> Self {
+    pub(in crate::worker::io) fn new(
+        config: Config,
+        session: session::Config,
+        rng: StdRng,
+        queue: OwnedFd,
+        outlets: Outlets,
+        now: Instant,
+    ) -> Self {
         Self {
             ports: Ports::new(&config.trunk_ports, config.port_drain),
             config,
@@ -172,7 +179,14 @@ impl Turn {
         exact.or_else(|| candidates.iter().find(|candidate| candidate.is_ipv4() == datagram.source.is_ipv4())).copied()
     }
 
-    pub(in crate::worker::io) fn deliver(&mut self, peer: PeerKey, source: SocketAddr, local: SocketAddr, bytes: &[u8], now: Instant) {
+    pub(in crate::worker::io) fn deliver(
+        &mut self,
+        peer: PeerKey,
+        source: SocketAddr,
+        local: SocketAddr,
+        bytes: &[u8],
+        now: Instant,
+    ) {
         let (call, leg) = peer;
         let Some(slot) = self.sessions.get_mut(&call) else { return };
         let begins = stun::kind(bytes) == Some(DatagramKind::Dtls) && slot.peers.get(&leg) == Some(&false);
@@ -202,7 +216,9 @@ impl Turn {
             let Ok((length, source)) = socket.recv_from(&mut buffer) else { break };
             let (call, leg) = (ports.call, ports.leg);
             let bytes = buffer.get(..length).unwrap_or_default();
-            self.with_session(call, now, |session| session.handle(Input::TrunkDatagram { leg, rtcp, source, bytes }, now));
+            self.with_session(call, now, |session| {
+                session.handle(Input::TrunkDatagram { leg, rtcp, source, bytes }, now)
+            });
         }
         self.buffer = buffer;
     }
@@ -261,7 +277,13 @@ impl Turn {
         }
         match Session::new(call, self.session.clone(), &mut self.rng, now) {
             Ok(session) => {
-                let slot = Slot { session, scheduled: None, overflow_at: None, trunks: BTreeMap::new(), peers: BTreeMap::new() };
+                let slot = Slot {
+                    session,
+                    scheduled: None,
+                    overflow_at: None,
+                    trunks: BTreeMap::new(),
+                    peers: BTreeMap::new(),
+                };
                 self.sessions.insert(call, slot);
                 true
             }

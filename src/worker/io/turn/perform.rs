@@ -78,7 +78,8 @@ impl Turn {
     fn watch(&mut self, call: CallId, leg: LegId, pair: PortPair, now: Instant) -> Option<SocketAddr> {
         let name = self.next_trunk;
         self.next_trunk += 1;
-        let add = |socket, token| epoll::add(&self.queue, socket, epoll::EventData::new_u64(token), epoll::EventFlags::IN);
+        let add =
+            |socket, token| epoll::add(&self.queue, socket, epoll::EventData::new_u64(token), epoll::EventFlags::IN);
         let watched = add(&pair.rtp, name * 2).and_then(|()| add(&pair.rtcp, name * 2 + 1));
         let local = pair.rtp.local_addr().ok();
         let slot = self.sessions.get_mut(&call);
