@@ -9,7 +9,7 @@ use rand::RngCore;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-/// Builds a UUIDv7 (RFC 9562 5.7) from the wall clock and ten random bytes.
+/// Builds a `UUIDv7` (RFC 9562 5.7) from the wall clock and ten random bytes.
 fn uuid_v7(unix_ms: u64, rng: &mut dyn RngCore) -> Uuid {
     let mut random = [0_u8; 10];
     rng.fill_bytes(&mut random);
@@ -24,7 +24,7 @@ macro_rules! uuid_id {
         pub struct $name(Uuid);
 
         impl $name {
-            /// A new identifier: a UUIDv7 of `unix_ms` (milliseconds since 1970, UTC) and chance.
+            /// A new identifier: a `UUIDv7` of `unix_ms` (milliseconds since 1970, UTC) and chance.
             pub fn generate(unix_ms: u64, rng: &mut dyn RngCore) -> Self {
                 Self(uuid_v7(unix_ms, rng))
             }

@@ -22,7 +22,7 @@ pub const SIP_STREAM_CONNECTIONS_MAX: usize = 1_024;
 /// A stream that has begun a message must end it within this time.
 pub const SIP_STREAM_MESSAGE_TIMEOUT: Duration = Duration::from_secs(10);
 /// A stream with no traffic and no call is closed after this time.
-pub const SIP_STREAM_IDLE_TIMEOUT: Duration = Duration::from_secs(600);
+pub const SIP_STREAM_IDLE_TIMEOUT: Duration = Duration::from_mins(10);
 /// A write to a stream that makes no progress for this long closes it.
 pub const SIP_STREAM_WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Stream connections at once from hosts outside every trunk's networks: enough to tell them 403.
@@ -110,7 +110,7 @@ pub const SIGNALING_REPLAY_MAX: usize = 256;
 /// How long a notification is kept for a resumption.
 pub const SIGNALING_REPLAY_AGE: Duration = Duration::from_secs(30);
 /// How long a session lives without a socket, where the configuration says nothing else.
-pub const SIGNALING_RESUME_GRACE: Duration = Duration::from_secs(60);
+pub const SIGNALING_RESUME_GRACE: Duration = Duration::from_mins(1);
 /// A write to a browser that makes no progress for this long closes its socket.
 pub const SIGNALING_WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Characters of a dialled number.

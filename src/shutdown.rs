@@ -6,7 +6,7 @@ use tokio::signal::unix::SignalKind;
 use tokio::signal::unix::signal;
 use tokio::sync::oneshot;
 
-use crate::call::io::registry::Control;
+use crate::call::io::rooms::Control;
 use crate::gateway::Gateway;
 use crate::sip;
 

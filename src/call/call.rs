@@ -86,10 +86,7 @@ impl Call {
 
     /// How it ended, once nothing more is to come.
     pub const fn outcome(&self) -> Option<Cause> {
-        match self.phase {
-            Phase::Terminated(cause) => Some(cause),
-            _ => None,
-        }
+        if let Phase::Terminated(cause) = self.phase { Some(cause) } else { None }
     }
 
     /// Where the call is, for a person.

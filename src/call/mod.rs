@@ -112,7 +112,7 @@ pub enum CallTimer {
     Answer,
     /// After accept: transport and required recorder must be up.
     Transport,
-    /// A CANCELled INVITE must end, a session close, a recording seal.
+    /// A `CANCELled` INVITE must end, a session close, a recording seal.
     Ending,
 }
 

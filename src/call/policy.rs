@@ -43,7 +43,7 @@ impl Default for Config {
             dial_plan: DialPlan::default(),
             trunks: BTreeMap::new(),
             no_answer: Duration::from_secs(30),
-            dial_timeout: Duration::from_secs(180),
+            dial_timeout: Duration::from_mins(3),
             device_timeout: Duration::from_secs(2),
             transport_timeout: Duration::from_secs(5),
             ending_timeout: Duration::from_secs(10),

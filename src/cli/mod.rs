@@ -17,6 +17,7 @@ use output::Format;
 
 /// The configuration is wrong (`EX_CONFIG` of sysexits.h).
 const EXIT_CONFIG: u8 = 78;
+#[cfg(not(feature = "demo"))]
 /// This binary was built without what the verb needs (`EX_UNAVAILABLE`).
 const EXIT_UNAVAILABLE: u8 = 69;
 
@@ -53,26 +54,19 @@ enum Verb {
 #[expect(clippy::print_stderr, reason = "a command line tells its errors on standard error")]
 pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    match run(arguments) {
-        Ok(code) => code,
-        Err(error) => match error.downcast_ref::<crate::config::Error>() {
-            Some(_) => {
-                report_configuration(error);
-                ExitCode::from(EXIT_CONFIG)
-            }
-            None => {
-                eprintln!("tandem: {error:#}");
-                ExitCode::FAILURE
-            }
-        },
-    }
-}
-
-#[expect(clippy::print_stderr, reason = "a command line tells its errors on standard error")]
-fn report_configuration(error: anyhow::Error) {
-    if let Ok(error) = error.downcast::<crate::config::Error>() {
-        let report = miette::Report::new(error);
-        eprintln!("tandem: the configuration is wrong\n{report:?}");
+    let error = match run(arguments) {
+        Ok(code) => return code,
+        Err(error) => error,
+    };
+    match error.downcast::<crate::config::ConfigError>() {
+        Ok(wrong) => {
+            eprintln!("tandem: the configuration is wrong\n{:?}", miette::Report::new(wrong));
+            ExitCode::from(EXIT_CONFIG)
+        }
+        Err(error) => {
+            eprintln!("tandem: {error:#}");
+            ExitCode::FAILURE
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 use toml::Table;
 use toml::Value;
 
-use crate::config::error::Error;
+use crate::config::error::ConfigError;
 
 /// What their names begin with.
 const PREFIX: &str = "TANDEM__";
@@ -35,22 +35,22 @@ pub(super) fn overrides(variables: impl Iterator<Item = (String, String)>) -> Ve
 }
 
 /// Puts each override in its place. A list of tables (`trunk`) cannot be reached.
-pub(super) fn apply(overrides: Vec<Override>, table: &mut Table) -> Result<(), Error> {
+pub(super) fn apply(overrides: Vec<Override>, table: &mut Table) -> Result<(), ConfigError> {
     overrides.into_iter().try_for_each(|wanted| place(wanted, table))
 }
 
-fn place(wanted: Override, table: &mut Table) -> Result<(), Error> {
+fn place(wanted: Override, table: &mut Table) -> Result<(), ConfigError> {
     let Override { variable, mut path, value } = wanted;
     let key = path.pop().filter(|key| !key.is_empty());
     let Some(key) = key else {
-        return Err(Error::Environment { variable, message: "expected TANDEM__SECTION__KEY".to_owned() });
+        return Err(ConfigError::Environment { variable, message: "expected TANDEM__SECTION__KEY".to_owned() });
     };
     let mut section = table;
     for name in path {
         let entry = section.entry(name).or_insert_with(|| Value::Table(Table::new()));
         match entry.as_table_mut() {
             Some(inner) => section = inner,
-            None => return Err(Error::Environment { variable, message: "there is no such section".to_owned() }),
+            None => return Err(ConfigError::Environment { variable, message: "there is no such section".to_owned() }),
         }
     }
     section.insert(key, value);

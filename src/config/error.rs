@@ -9,7 +9,7 @@ use miette::SourceSpan;
 
 /// Why the configuration cannot be used. The process exits with 78 (`EX_CONFIG`).
 #[derive(Debug, thiserror::Error, miette::Diagnostic)]
-pub enum Error {
+pub enum ConfigError {
     /// The file cannot be read.
     #[error("the configuration {} cannot be read", path.display())]
     #[diagnostic(help("name another with --config FILE; config/tandem.example.toml shows every key"))]
@@ -64,14 +64,14 @@ pub(super) struct Source {
 
 impl Source {
     /// A complaint about `range` of this text.
-    pub(super) fn wrong(&self, range: Range<usize>, message: String) -> Error {
+    pub(super) fn wrong(&self, range: Range<usize>, message: String) -> ConfigError {
         let before = self.text.get(..range.start).unwrap_or(&self.text);
         let line = before.matches('\n').count() + 1;
         let column = before.rsplit('\n').next().map_or(0, |text| text.chars().count()) + 1;
         let place = format!("{}:{line}:{column}", self.path.display());
         let help = likely_key(&message);
         let name = self.path.display().to_string();
-        Error::Wrong {
+        ConfigError::Wrong {
             place,
             message,
             text: Arc::new(NamedSource::new(name, self.text.clone())),
@@ -81,7 +81,7 @@ impl Source {
     }
 
     /// The parser's complaint.
-    pub(super) fn rejected(&self, error: &toml::de::Error) -> Error {
+    pub(super) fn rejected(&self, error: &toml::de::Error) -> ConfigError {
         self.wrong(error.span().unwrap_or(0..0), error.message().replace('\n', "; "))
     }
 }

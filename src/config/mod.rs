@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 
-pub use error::Error;
+pub use error::ConfigError;
 
 use error::Source;
 
@@ -78,15 +78,16 @@ pub struct Http {
 }
 
 /// Reads and checks the configuration in `path`, overruled by the environment.
-pub fn load(path: &Path) -> Result<Config, Error> {
-    let text = std::fs::read_to_string(path).map_err(|source| Error::Unreadable { path: path.to_owned(), source })?;
+pub fn load(path: &Path) -> Result<Config, ConfigError> {
+    let text =
+        std::fs::read_to_string(path).map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })?;
     let source = Source { path: path.to_owned(), text };
     let file = parse(&source, env::overrides(std::env::vars()))?;
     rooms::build(file, &source)
 }
 
 /// The file with the environment's overrides. Without any, every complaint names its place in the file.
-fn parse(source: &Source, overrides: Vec<env::Override>) -> Result<raw::File, Error> {
+fn parse(source: &Source, overrides: Vec<env::Override>) -> Result<raw::File, ConfigError> {
     let as_written = toml::from_str::<raw::File>(&source.text).map_err(|error| source.rejected(&error));
     if overrides.is_empty() {
         return as_written;
@@ -94,11 +95,13 @@ fn parse(source: &Source, overrides: Vec<env::Override>) -> Result<raw::File, Er
     let mut table: toml::Table = source.text.parse().map_err(|error| source.rejected(&error))?;
     env::apply(overrides, &mut table)?;
     let merged = toml::to_string(&table)
-        .map_err(|error| Error::Environment { variable: "TANDEM__*".to_owned(), message: error.to_string() })?;
+        .map_err(|error| ConfigError::Environment { variable: "TANDEM__*".to_owned(), message: error.to_string() })?;
     // A fault that the file has by itself is shown there, in the words and the place that the engineer wrote.
     toml::from_str(&merged).map_err(|error| match as_written {
         Err(in_file) => in_file,
-        Ok(_) => Error::Environment { variable: "TANDEM__*".to_owned(), message: error.message().replace('\n', "; ") },
+        Ok(_) => {
+            ConfigError::Environment { variable: "TANDEM__*".to_owned(), message: error.message().replace('\n', "; ") }
+        }
     })
 }
 
@@ -127,17 +130,12 @@ mod tests {
 
     #[test]
     fn every_default_that_the_example_shows_is_taken() {
-        let shown: String = EXAMPLE
-            .lines()
-            .map(|line| {
-                let key = line.strip_prefix("# ").filter(|rest| {
-                    rest.split_once(" = ").is_some_and(|(key, _)| {
-                        key.chars().all(|c| c.is_ascii_lowercase() || c == '_' || c == '"' || c.is_ascii_digit())
-                    })
-                });
-                format!("{}\n", key.unwrap_or(line))
-            })
-            .collect();
+        // A line such as `# key = value` shows a default; other comments are prose.
+        let is_key = |key: &str| key.chars().all(|c| c.is_ascii_lowercase() || "_\"0123456789".contains(c));
+        let shows_key = |line: &&str| line.split_once(" = ").is_some_and(|(key, _)| is_key(key));
+        let shown: Vec<&str> =
+            EXAMPLE.lines().map(|line| line.strip_prefix("# ").filter(shows_key).unwrap_or(line)).collect();
+        let shown = shown.join("\n");
         // `url` and `url_file` exclude each other when the secret is read, not when the file is.
         parse(&source(&shown), Vec::new()).unwrap();
     }
@@ -166,8 +164,8 @@ mod tests {
     #[test]
     fn two_trunks_of_one_name_are_refused() {
         let (head, rest) = EXAMPLE.split_once("[dial]").unwrap();
-        let trunk = &head[head.find("[[trunk]]").unwrap()..];
-        let complaint = complaint(&format!("{head}{trunk}[dial]{rest}"));
+        let (_, trunk) = head.split_once("[[trunk]]").unwrap();
+        let complaint = complaint(&format!("{head}[[trunk]]{trunk}[dial]{rest}"));
         assert!(complaint.contains("another trunk is named \"pbx\""), "{complaint}");
     }
 

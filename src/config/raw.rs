@@ -49,7 +49,7 @@ pub(super) struct Node {
 
 impl Default for Node {
     fn default() -> Self {
-        Self { name: "tandem".to_owned(), drain_timeout: Span(std::time::Duration::from_secs(60)) }
+        Self { name: "tandem".to_owned(), drain_timeout: Span(std::time::Duration::from_mins(1)) }
     }
 }
 
@@ -167,7 +167,7 @@ impl Default for Agents {
             device_timeout: Span(call.device_timeout),
             transport_timeout: Span(call.transport_timeout),
             dial_timeout: Span(call.dial_timeout),
-            resume: Span(std::time::Duration::from_secs(60)),
+            resume: Span(std::time::Duration::from_mins(1)),
         }
     }
 }
@@ -188,7 +188,7 @@ pub(super) struct Media {
 }
 
 fn minute() -> Span {
-    Span(std::time::Duration::from_secs(60))
+    Span(std::time::Duration::from_mins(1))
 }
 
 const fn thousand() -> usize {

@@ -14,7 +14,7 @@ use crate::codec::TrunkCodec;
 use crate::config::Config;
 use crate::config::Http;
 use crate::config::SipListen;
-use crate::config::error::Error;
+use crate::config::error::ConfigError;
 use crate::config::error::Source;
 use crate::config::raw;
 use crate::config::secret;
@@ -34,7 +34,7 @@ use crate::telemetry;
 const PTIMES_MS: [u8; 5] = [10, 20, 30, 40, 60];
 
 /// Makes the rooms' configurations. Paths in the file are seen from the file's folder.
-pub(super) fn build(file: raw::File, source: &Source) -> Result<Config, Error> {
+pub(super) fn build(file: raw::File, source: &Source) -> Result<Config, ConfigError> {
     let folder = source.path.parent().unwrap_or(Path::new("")).to_owned();
     let call = call(&file, source)?;
     let mut trunks = Vec::new();
@@ -78,7 +78,7 @@ fn log(log: &raw::Log) -> telemetry::init::Config {
     telemetry::init::Config { level: log.level.clone(), format }
 }
 
-fn call(file: &raw::File, source: &Source) -> Result<crate::call::Config, Error> {
+fn call(file: &raw::File, source: &Source) -> Result<crate::call::Config, ConfigError> {
     let mut trunks = BTreeMap::new();
     for trunk in &file.trunk {
         let name = TrunkName::new(trunk.name.get_ref().as_str());
@@ -104,7 +104,7 @@ fn call(file: &raw::File, source: &Source) -> Result<crate::call::Config, Error>
     })
 }
 
-fn trunk_policy(trunk: &raw::Trunk, source: &Source) -> Result<TrunkPolicy, Error> {
+fn trunk_policy(trunk: &raw::Trunk, source: &Source) -> Result<TrunkPolicy, ConfigError> {
     let codecs: Vec<TrunkCodec> = trunk
         .codecs
         .get_ref()
@@ -134,7 +134,7 @@ fn dial_rule(
     rule: &raw::DialRule,
     trunks: &BTreeMap<TrunkName, TrunkPolicy>,
     source: &Source,
-) -> Result<DialRule, Error> {
+) -> Result<DialRule, ConfigError> {
     let trunk = TrunkName::new(rule.trunk.get_ref().as_str());
     if !trunks.contains_key(&trunk) {
         let message = format!("no trunk is named {:?}; expected the name of a [[trunk]]", rule.trunk.get_ref());
@@ -171,7 +171,7 @@ fn user_agent_trunk(trunk: &raw::Trunk, advertised: Option<String>) -> sip::user
     }
 }
 
-fn workers(media: &raw::Media, source: &Source) -> Result<Option<usize>, Error> {
+fn workers(media: &raw::Media, source: &Source) -> Result<Option<usize>, ConfigError> {
     match &media.workers {
         Some(workers) if *workers.get_ref() == 0 => {
             Err(source.wrong(workers.span(), "expected at least one worker".to_owned()))
@@ -181,19 +181,19 @@ fn workers(media: &raw::Media, source: &Source) -> Result<Option<usize>, Error> 
     }
 }
 
-fn http(plain: Option<std::net::SocketAddr>, http: &raw::Http, folder: &Path) -> Result<Http, Error> {
+fn http(plain: Option<std::net::SocketAddr>, http: &raw::Http, folder: &Path) -> Result<Http, ConfigError> {
     let beside = |path: &std::path::PathBuf| secret::beside(folder, path.clone());
     let tls = match (http.tls, &http.certificate_file, &http.key_file) {
         (None, _, _) => None,
         (Some(address), Some(certificate), Some(key)) => Some((address, beside(certificate), beside(key))),
         (Some(_), _, _) => {
             let message = "needs http.certificate_file and http.key_file".to_owned();
-            return Err(Error::Unusable { key: "http.tls", message });
+            return Err(ConfigError::Unusable { key: "http.tls", message });
         }
     };
     if plain.is_none() && tls.is_none() {
         let message = "nothing listens; expected http.plain, http.tls or both".to_owned();
-        return Err(Error::Unusable { key: "http", message });
+        return Err(ConfigError::Unusable { key: "http", message });
     }
     Ok(Http { plain, tls })
 }
@@ -224,7 +224,7 @@ fn desk(login: &raw::Login) -> DeskConfig {
     }
 }
 
-fn ldap(ldap: raw::Ldap, source: &Source, folder: &Path) -> Result<LdapConfig, Error> {
+fn ldap(ldap: raw::Ldap, source: &Source, folder: &Path) -> Result<LdapConfig, ConfigError> {
     let known = |server: &&String| server.starts_with("ldap://") || server.starts_with("ldaps://");
     if ldap.servers.get_ref().is_empty() || !ldap.servers.get_ref().iter().all(|server| known(&server)) {
         let message = "expected at least one server, each as \"ldap://HOST:PORT\" or \"ldaps://HOST:PORT\"".to_owned();

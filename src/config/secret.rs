@@ -6,11 +6,15 @@ use std::path::PathBuf;
 
 use secrecy::SecretString;
 
-use crate::config::error::Error;
+use crate::config::error::ConfigError;
 
 /// The secret of `key`, from the value or from the file. Exactly one of the two must be given.
-pub(super) fn required(key: &'static str, value: Option<String>, file: Option<&Path>) -> Result<SecretString, Error> {
-    optional(key, value, file)?.ok_or_else(|| Error::Unusable {
+pub(super) fn required(
+    key: &'static str,
+    value: Option<String>,
+    file: Option<&Path>,
+) -> Result<SecretString, ConfigError> {
+    optional(key, value, file)?.ok_or_else(|| ConfigError::Unusable {
         key,
         message: format!("is missing; expected a value here, or a file in {key}_file"),
     })
@@ -21,9 +25,11 @@ pub(super) fn optional(
     key: &'static str,
     value: Option<String>,
     file: Option<&Path>,
-) -> Result<Option<SecretString>, Error> {
+) -> Result<Option<SecretString>, ConfigError> {
     match (value, file) {
-        (Some(_), Some(_)) => Err(Error::Unusable { key, message: format!("is given twice: remove it or {key}_file") }),
+        (Some(_), Some(_)) => {
+            Err(ConfigError::Unusable { key, message: format!("is given twice: remove it or {key}_file") })
+        }
         (Some(value), None) => Ok(Some(SecretString::from(value))),
         (None, Some(file)) => read(key, file).map(Some),
         (None, None) => Ok(None),
@@ -31,8 +37,8 @@ pub(super) fn optional(
 }
 
 /// Reads a secret file that nobody else may read. A line end at its end is not part of it.
-fn read(key: &'static str, file: &Path) -> Result<SecretString, Error> {
-    let unusable = |message: String| Error::Unusable { key, message };
+fn read(key: &'static str, file: &Path) -> Result<SecretString, ConfigError> {
+    let unusable = |message: String| ConfigError::Unusable { key, message };
     let text = std::fs::read_to_string(file)
         .map_err(|error| unusable(format!("the file {} cannot be read: {error}", file.display())))?;
     let metadata = std::fs::metadata(file)

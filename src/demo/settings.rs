@@ -124,12 +124,12 @@ secret_file = "keys/login.secret"
     )
 }
 
-/// The directory, by StartTLS.
+/// The directory, by `StartTLS`.
 fn people(directory: &LdapServer) -> String {
     let groups = directory.groups_dn();
     let group = |name: &str| quoted(&format!("cn={name},{groups}"));
     format!(
-        r#"[ldap]
+        r"[ldap]
 servers = [{url}]
 ca_file = {ca}
 bind_dn = {bind_dn}
@@ -145,13 +145,13 @@ approver = [{approvers}]
 auditor = [{auditors}]
 operator = [{operators}]
 
-"#,
+",
         url = quoted(&directory.url()),
         ca = path(&directory.ca_file()),
         bind_dn = quoted(directory.service_dn()),
         bind_password = quoted(directory.service_password()),
-        user_base = quoted(&directory.people_dn()),
-        group_base = quoted(&groups),
+        user_base = quoted(directory.people_dn()),
+        group_base = quoted(groups),
         agents = group("agents"),
         supervisors = group("supervisors"),
         compliance = group("compliance"),

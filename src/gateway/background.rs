@@ -18,9 +18,9 @@ use crate::store::Pool;
 /// Time between two looks at the directory.
 const DIRECTORY_PROBE_INTERVAL: Duration = Duration::from_secs(10);
 /// Time between two sweeps of old login attempts.
-const SWEEP_INTERVAL: Duration = Duration::from_secs(300);
+const SWEEP_INTERVAL: Duration = Duration::from_mins(5);
 /// Time between two looks whether next month has its partitions.
-const PARTITION_INTERVAL: Duration = Duration::from_secs(6 * 3_600);
+const PARTITION_INTERVAL: Duration = Duration::from_hours(6);
 /// The same after a failure.
 const PARTITION_RETRY: Duration = Duration::from_secs(10);
 
@@ -43,7 +43,7 @@ pub(super) fn watch_directory(
             match (&now, before) {
                 (Ok(()), false) => tracing::info!("the directory answers"),
                 (Err(reason), true) => {
-                    tracing::error!(%reason, "the directory is gone; nobody can log in until it is back")
+                    tracing::error!(%reason, "the directory is gone; nobody can log in until it is back");
                 }
                 (Err(reason), false) => tracing::warn!(%reason, "the directory does not answer; trying again"),
                 (Ok(()), true) => {}

@@ -23,18 +23,20 @@ use crate::auth::io::desk::Desk;
 use crate::auth::io::directory::Directory;
 use crate::auth::io::ldap::LdapDirectory;
 use crate::call::io::records;
-use crate::call::io::registry::Control;
-use crate::call::io::registry::Events;
 use crate::call::io::registry::Registry;
+use crate::call::io::rooms::Control;
+use crate::call::io::rooms::Events;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::ids::NodeId;
 use crate::limits;
+use crate::recording;
 use crate::recording::io::catalog::Catalog;
 use crate::recording::io::export::Vault;
 use crate::recording::io::keys;
 use crate::recording::io::object_store::VaultStore;
 use crate::recording::io::thread::RecorderHandle;
+use crate::recording::io::thread::TapSource;
 use crate::signaling::io::presence::Presence;
 use crate::signaling::io::socket::SocketServer;
 use crate::sip;
@@ -113,22 +115,12 @@ pub async fn build(config: Config, metrics: PrometheusHandle) -> anyhow::Result<
     let index = index(&config, node, &base)?;
     let (worker_events, from_workers) = mpsc::channel(limits::WORKER_EVENTS);
     let (workers, sources) = media::start(&config, &mut base, &worker_events)?;
-    let (recorder_events, from_recorder) = mpsc::channel(limits::WORKER_EVENTS);
-    let chance = Box::new(base.chance());
-    let catalog = Arc::clone(&index.catalog);
-    let recorder =
-        crate::recording::io::thread::spawn(&config.recording, base.clock, chance, sources, catalog, recorder_events)?;
-
+    let (recorder, from_recorder) = start_recorder(&config, &mut base, sources, &index)?;
     let (signaling_events, from_browsers) = mpsc::channel(limits::WORKER_EVENTS);
     let chance = Box::new(base.chance());
     let presence = Presence::new(config.signaling.clone(), base.clock, chance, signaling_events, base.tasks.clone());
 
-    let (sip_handle, sip_commands) = sip::io::task::commands();
-    let (sip_events, from_trunks) = mpsc::channel(limits::WORKER_EVENTS);
-    let agent = sip::user_agent::UserAgent::new(user_agent(&config, &transports, base.clock), base.chance());
-    let sip_task = sip::io::task::run(agent, transports, sip_commands, sip_events, base.clock, stop_sip.clone());
-    base.tasks.spawn(sip_task);
-
+    let (sip_handle, from_trunks) = start_sip(&config, transports, &mut base, stop_sip.clone());
     let (record_queue, records) = mpsc::channel(limits::CALL_RECORDS_QUEUE);
     let keeper = Arc::new(CallRecords::new(index.pool.clone()));
     base.tasks.spawn(records::keep(keeper, records, records::Backoff::default()));
@@ -152,24 +144,46 @@ pub async fn build(config: Config, metrics: PrometheusHandle) -> anyhow::Result<
     };
     base.tasks.spawn(registry.run(events));
 
-    serve_http(&config, &mut base, listeners, (&index, &presence), metrics).await?;
-    let retry_after = config.call.retry_after;
-    let (tasks, stop_edges) = (base.tasks, base.stop_edges);
-    let drain_timeout = config.drain_timeout;
-    let gateway = Gateway {
+    serve_http(&config, &mut base, listeners, (&index, &presence), metrics)?;
+    tracing::info!(sip = %config.sip.udp, "ready for calls");
+    Ok(Gateway {
         control,
         sip: sip_handle,
         presence,
         recorder,
         workers,
-        stop_edges,
+        stop_edges: base.stop_edges,
         stop_sip,
-        tasks,
-        drain_timeout,
-        retry_after,
-    };
-    tracing::info!(sip = %config.sip.udp, "ready for calls");
-    Ok(gateway)
+        tasks: base.tasks,
+        drain_timeout: config.drain_timeout,
+        retry_after: config.call.retry_after,
+    })
+}
+
+/// Recovers what the last run left, and starts the recorder.
+fn start_recorder(
+    config: &Config,
+    base: &mut Base,
+    sources: Vec<Box<dyn TapSource>>,
+    index: &Index,
+) -> anyhow::Result<(RecorderHandle, mpsc::Receiver<recording::Event>)> {
+    let (events, from_recorder) = mpsc::channel(limits::WORKER_EVENTS);
+    let (chance, catalog) = (Box::new(base.chance()), Arc::clone(&index.catalog));
+    let recorder = recording::io::thread::spawn(&config.recording, base.clock, chance, sources, catalog, events)?;
+    Ok((recorder, from_recorder))
+}
+
+fn start_sip(
+    config: &Config,
+    transports: sip::io::Transports,
+    base: &mut Base,
+    stop: CancellationToken,
+) -> (sip::io::task::SipHandle, mpsc::Receiver<sip::Event>) {
+    let (handle, commands) = sip::io::task::commands();
+    let (events, from_trunks) = mpsc::channel(limits::WORKER_EVENTS);
+    let agent = sip::user_agent::UserAgent::new(user_agent(config, &transports, base.clock), base.chance());
+    base.tasks.spawn(sip::io::task::run(agent, transports, commands, events, base.clock, stop));
+    (handle, from_trunks)
 }
 
 fn https(
@@ -212,7 +226,7 @@ fn index(config: &Config, node: NodeId, base: &Base) -> anyhow::Result<Index> {
     Ok(Index { pool, catalog })
 }
 
-async fn serve_http(
+fn serve_http(
     config: &Config,
     base: &mut Base,
     listeners: api::serve::Listeners,
@@ -268,12 +282,11 @@ pub(crate) fn vault(config: &Config, catalog: &Arc<dyn Catalog>) -> anyhow::Resu
 
 /// The key of cookies and tokens: from its file, which is made where absent, or a new one for this run.
 fn login_secret(file: Option<&Path>, chance: &mut StdRng) -> anyhow::Result<[u8; 32]> {
-    match file {
-        Some(file) => Ok(keys::load_or_generate_secret(file, "tandem-login-secret", chance)?),
-        None => {
-            let mut secret = [0; 32];
-            chance.fill_bytes(&mut secret);
-            Ok(secret)
-        }
+    if let Some(file) = file {
+        Ok(keys::load_or_generate_secret(file, "tandem-login-secret", chance)?)
+    } else {
+        let mut secret = [0; 32];
+        chance.fill_bytes(&mut secret);
+        Ok(secret)
     }
 }

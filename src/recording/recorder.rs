@@ -268,7 +268,7 @@ impl Recorder {
         match input {
             Input::Command(Command::Start(session)) => self.start(*session, now),
             Input::Command(Command::Answered { recording, at }) => {
-                self.with(recording, |stream, desk| stream.answered(at, desk))
+                self.with(recording, |stream, desk| stream.answered(at, desk));
             }
             Input::Command(Command::Stop { recording, at, end_reason }) => self.stop(recording, at, end_reason),
             Input::Command(Command::Abandon { recording, at }) => self.abandon(recording, at),
@@ -353,10 +353,10 @@ impl Recorder {
         match report {
             SpoolReport::Begun { recording } => self.with(recording, RecordingStream::begun),
             SpoolReport::KeysDurable { recording, epoch } => {
-                self.with(recording, |stream, _desk| stream.keys_durable(epoch))
+                self.with(recording, |stream, _desk| stream.keys_durable(epoch));
             }
             SpoolReport::Written { recording, chunks } => {
-                self.with(recording, |stream, _desk| stream.written(chunks, now))
+                self.with(recording, |stream, _desk| stream.written(chunks, now));
             }
             SpoolReport::Ended { recording } => {
                 self.with(recording, RecordingStream::ended);

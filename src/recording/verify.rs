@@ -163,7 +163,7 @@ impl fmt::Display for FileReport {
         match self.sealed_by {
             Some(SealedBy::Live) => writeln!(f, ", sealed")?,
             Some(SealedBy::Recovered) => {
-                writeln!(f, ", sealed after a crash, {} bytes of a torn tail cut off", self.cut_bytes)?
+                writeln!(f, ", sealed after a crash, {} bytes of a torn tail cut off", self.cut_bytes)?;
             }
             None => writeln!(f, ", not sealed")?,
         }

@@ -295,8 +295,8 @@ mod tests {
     fn an_answer_takes_the_peers_payload_types_both_ways() {
         let (answer, negotiated) = Session::new(7).answer(&description(1, "192.0.2.10", PLAIN), &local()).unwrap();
         assert!(text(&answer).contains("m=audio 40000 RTP/AVP 8 96\r\n"));
-        assert_eq!(negotiated.remote_rtp, "192.0.2.10:4000".parse().unwrap());
-        assert_eq!(negotiated.remote_rtcp, "192.0.2.10:4001".parse().unwrap());
+        assert_eq!(negotiated.remote_rtp, "192.0.2.10:4000".parse::<SocketAddr>().unwrap());
+        assert_eq!(negotiated.remote_rtcp, "192.0.2.10:4001".parse::<SocketAddr>().unwrap());
         assert_eq!((negotiated.telephone_event, negotiated.receive_telephone_event), (Some(96), Some(96)));
         assert!(negotiated.send && negotiated.receive);
     }
@@ -389,7 +389,7 @@ mod tests {
         session.answer(&description(1, "192.0.2.10", "m=audio 4000 RTP/AVP 8"), &local()).unwrap();
         let (answer, moved) =
             session.answer(&description(2, "192.0.2.11", "m=audio 5000 RTP/AVP 0"), &local()).unwrap();
-        assert_eq!(moved.remote_rtp, "192.0.2.11:5000".parse().unwrap());
+        assert_eq!(moved.remote_rtp, "192.0.2.11:5000".parse::<SocketAddr>().unwrap());
         assert_eq!(moved.codec, TrunkCodec::Pcmu);
         assert!(text(&answer).contains("m=audio 40000 RTP/AVP 0\r\n"));
     }
@@ -455,7 +455,7 @@ mod tests {
             b"v=0\r\no=- 1 1 IN IP6 2001:db8::7\r\ns= \r\nc=IN IP6 2001:db8::7\r\nt=0 0\r\nm=audio 4000 RTP/AVP 0\r\n";
         let (answer, negotiated) = Session::new(7).answer(offer, &six).unwrap();
         assert!(text(&answer).contains("c=IN IP6 2001:db8::1\r\n"));
-        assert_eq!(negotiated.remote_rtp, "[2001:db8::7]:4000".parse().unwrap());
+        assert_eq!(negotiated.remote_rtp, "[2001:db8::7]:4000".parse::<SocketAddr>().unwrap());
     }
 
     #[test]

@@ -107,7 +107,7 @@ impl Pool {
             match (&seen, before) {
                 (Ok(()), false) => tracing::info!("the database answers"),
                 (Err(reason), true) => {
-                    tracing::error!(%reason, "the database is gone; recordings stay in the spool until it is back")
+                    tracing::error!(%reason, "the database is gone; recordings stay in the spool until it is back");
                 }
                 (Err(reason), false) => tracing::warn!(%reason, "the database does not answer; trying again"),
                 (Ok(()), true) => {}

@@ -119,6 +119,7 @@ async fn as_user(url: &str, sql: &'static str) -> Result<u64, sqlx::Error> {
 }
 
 #[tokio::test]
+#[expect(clippy::too_many_lines, reason = "one recording's life, written twice at each step")]
 async fn every_write_twice_leaves_one_row_and_states_never_go_back() {
     let (server, pool, _directory) = database().await;
     migrate(&server.owner_url()).await.expect("migrating again changes nothing");

@@ -2,4 +2,5 @@
 
 pub mod records;
 pub mod registry;
+pub mod rooms;
 pub mod task;

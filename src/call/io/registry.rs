@@ -12,15 +12,16 @@ use tokio::task::JoinSet;
 use crate::call::AgentParty;
 use crate::call::Call;
 use crate::call::CallIds;
-use crate::call::CallRecord;
 use crate::call::Cause;
 use crate::call::Config;
 use crate::call::Input;
 use crate::call::admission;
-use crate::call::admission::AgentStanding;
 use crate::call::admission::DialRefused;
 use crate::call::admission::Load;
 use crate::call::call::Ground;
+use crate::call::io::rooms::Control;
+use crate::call::io::rooms::Events;
+use crate::call::io::rooms::Rooms;
 use crate::call::io::task;
 use crate::call::io::task::Route;
 use crate::call::record;
@@ -32,68 +33,18 @@ use crate::ids::RecordingId;
 use crate::ids::SessionId;
 use crate::ids::SignalingId;
 use crate::limits::CALL_MAILBOX;
-use crate::worker::TapId;
-use crate::recording;
 use crate::signaling;
 use crate::signaling::CallRequest;
 use crate::signaling::RequestToken;
 use crate::sip;
 use crate::sip::Invitation;
 use crate::worker;
+use crate::worker::TapId;
 
+/// How soon a full mailbox is tried again.
+const BACKLOG_RETRY: std::time::Duration = std::time::Duration::from_millis(5);
 /// Inputs that may wait for one call whose mailbox is full; one more ends the call.
 const BACKLOG_MAX: usize = 256;
-
-/// A room's queue is full.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the {0} takes no more commands")]
-pub struct Full(pub &'static str);
-
-/// The other rooms, as the composition root wired them. No method waits.
-pub trait Rooms: Send + Sync {
-    /// Hands a command to the SIP task.
-    fn sip(&self, command: sip::Command) -> Result<(), Full>;
-    /// Hands a command to a worker.
-    fn worker(&self, worker: usize, command: worker::Command) -> Result<(), Full>;
-    /// How many workers there are; at least one.
-    fn workers(&self) -> usize;
-    /// Hands a command to the recorder.
-    fn recorder(&self, command: recording::Command) -> Result<(), Full>;
-    /// Tells a browser; one that is gone is told nothing.
-    fn signaling(&self, session: SignalingId, command: signaling::Command);
-    /// Keeps a call record.
-    fn record(&self, record: CallRecord);
-    /// The agent at an extension, as the presence table knows them now.
-    fn agent(&self, extension: &Extension) -> Option<AgentStanding>;
-    /// The agent of a session.
-    fn agent_of(&self, session: SignalingId) -> Option<AgentParty>;
-}
-
-/// What the other rooms report.
-#[derive(Debug)]
-pub struct Events {
-    /// From the SIP task.
-    pub sip: mpsc::Receiver<sip::Event>,
-    /// From every worker.
-    pub worker: mpsc::Receiver<worker::Event>,
-    /// From every browser.
-    pub signaling: mpsc::Receiver<signaling::Event>,
-    /// From the recorder.
-    pub recorder: mpsc::Receiver<recording::Event>,
-    /// From whoever shuts the gateway down.
-    pub control: mpsc::Receiver<Control>,
-}
-
-/// What the shutdown asks of the registry.
-#[derive(Debug)]
-pub enum Control {
-    /// Take no new calls.
-    Drain,
-    /// End every call.
-    EndAll,
-    /// Say when no call is left.
-    WhenEmpty(tokio::sync::oneshot::Sender<()>),
-}
 
 struct Entry {
     mailbox: mpsc::Sender<Input>,
@@ -102,6 +53,16 @@ struct Entry {
     session: SignalingId,
     extension: Extension,
     worker: usize,
+}
+
+impl Entry {
+    fn flush(&mut self) {
+        while let Some(input) = self.backlog.pop_front() {
+            let Err(mpsc::error::TrySendError::Full(input)) = self.mailbox.try_send(input) else { continue };
+            self.backlog.push_front(input);
+            return;
+        }
+    }
 }
 
 /// See the [module](self).
@@ -149,10 +110,12 @@ impl Registry {
                 Some(event) = events.worker.recv() => self.tell(event.call, Input::Worker(event)),
                 Some(event) = events.sip.recv() => self.heard_from_trunk(event),
                 Some(event) = events.signaling.recv() => self.heard_from_browser(event),
-                control = events.control.recv() => match control {
-                    Some(control) => self.control(control),
-                    None => return,
-                },
+                control = events.control.recv() => {
+                    let Some(control) = control else { return };
+                    self.control(control);
+                }
+                // A mailbox that was full has room again without any event telling of it.
+                () = tokio::time::sleep(BACKLOG_RETRY), if self.has_backlog() => {}
             }
             self.flush();
         }
@@ -163,7 +126,9 @@ impl Registry {
             Control::Drain => self.draining = true,
             Control::EndAll => {
                 let calls: Vec<CallId> = self.calls.keys().copied().collect();
-                calls.into_iter().for_each(|call| self.tell(call, Input::Shutdown));
+                for call in calls {
+                    self.tell(call, Input::Shutdown);
+                }
             }
             Control::WhenEmpty(waiting) => {
                 self.waiting.push(waiting);
@@ -193,7 +158,9 @@ impl Registry {
                 tracing::error!("a call's task failed: {error}");
                 let dead: Vec<CallId> =
                     self.calls.iter().filter(|(_, entry)| entry.mailbox.is_closed()).map(|(call, _)| *call).collect();
-                dead.into_iter().for_each(|call| self.bury(call));
+                for call in dead {
+                    self.bury(call);
+                }
             }
         }
         self.gauge();
@@ -232,26 +199,20 @@ impl Registry {
         }
     }
 
+    fn has_backlog(&self) -> bool {
+        self.calls.values().any(|entry| !entry.backlog.is_empty())
+    }
+
     /// Moves what waits into the mailboxes that have room.
     fn flush(&mut self) {
-        for entry in self.calls.values_mut() {
-            while !entry.backlog.is_empty() {
-                let Ok(permit) = entry.mailbox.try_reserve() else { break };
-                if let Some(input) = entry.backlog.pop_front() {
-                    permit.send(input);
-                }
-            }
-        }
+        self.calls.values_mut().for_each(Entry::flush);
     }
 
     fn heard_from_trunk(&mut self, event: sip::Event) {
-        match event {
-            sip::Event::Invited(invitation) => self.invited(*invitation),
-            event => {
-                if let Some(call) = self.legs.get(&leg_of(&event)).copied() {
-                    self.tell(call, Input::Sip(event));
-                }
-            }
+        if let sip::Event::Invited(invitation) = event {
+            self.invited(*invitation);
+        } else if let Some(call) = self.legs.get(&leg_of(&event)).copied() {
+            self.tell(call, Input::Sip(event));
         }
     }
 
@@ -290,12 +251,17 @@ impl Registry {
             signaling::EventKind::Closed => {
                 let theirs: Vec<CallId> =
                     self.calls.iter().filter(|(_, entry)| entry.session == session).map(|(call, _)| *call).collect();
-                theirs.into_iter().for_each(|call| self.tell(call, Input::AgentGone));
+                for call in theirs {
+                    self.tell(call, Input::AgentGone);
+                }
             }
-            signaling::EventKind::Request { token, call, request } => match request {
-                CallRequest::Dial { to } => self.dialled(session, token, call, &to),
-                request => self.asked(session, token, call, request),
-            },
+            signaling::EventKind::Request { token, call, request } => {
+                if let CallRequest::Dial { to } = request {
+                    self.dialled(session, token, call, &to);
+                } else {
+                    self.asked(session, token, call, request);
+                }
+            }
             // The presence table keeps these; a call goes on through them.
             signaling::EventKind::Opened(_) | signaling::EventKind::Lost | signaling::EventKind::Resumed => {}
         }

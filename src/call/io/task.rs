@@ -8,7 +8,7 @@ use tokio::time::Instant as TokioInstant;
 use crate::call::Call;
 use crate::call::Input;
 use crate::call::Output;
-use crate::call::io::registry::Rooms;
+use crate::call::io::rooms::Rooms;
 use crate::clock::Clock;
 use crate::ids::CallId;
 use crate::ids::SignalingId;

@@ -96,7 +96,7 @@ impl Alerting {
                 end(Cause::Rejected, context, now)
             }
             CallRequest::Dial { .. } | CallRequest::Mute { .. } | CallRequest::Dtmf { .. } => {
-                decline(Input::Request { token, request }, context);
+                decline(&Input::Request { token, request }, context);
                 Phase::Alerting(self)
             }
         }

@@ -81,8 +81,8 @@ impl Connecting {
             },
             Input::AgentGone => end(Cause::AgentUnavailable, context, now),
             Input::Shutdown => end(Cause::Draining, context, now),
-            other => {
-                decline(other, context);
+            other @ Input::Request { .. } => {
+                decline(&other, context);
                 Phase::Connecting(self)
             }
         }

@@ -47,7 +47,7 @@ impl Established {
     pub fn handle(self, input: Input, context: &mut Context, now: Instant) -> Phase {
         match input {
             Input::Sip(event) => self.heard_from_trunk(event, context, now),
-            Input::Worker(event) => self.heard_from_worker(event, context, now),
+            Input::Worker(event) => self.heard_from_worker(&event, context, now),
             Input::Request { token, request } => self.asked(token, request, context, now),
             Input::Recorder(event) => {
                 if context.hear_recorder(event) {
@@ -110,9 +110,9 @@ impl Established {
         self.into_phase()
     }
 
-    fn heard_from_worker(self, event: worker::Event, context: &mut Context, now: Instant) -> Phase {
+    fn heard_from_worker(self, event: &worker::Event, context: &mut Context, now: Instant) -> Phase {
         let agent = event.leg == Some(context.ids.agent_leg);
-        match event.kind {
+        match &event.kind {
             worker::EventKind::MediaTimeout { .. } => end(Cause::MediaTimeout, context, now),
             worker::EventKind::LegFailed { .. } => end(Cause::TransportFailed, context, now),
             worker::EventKind::Closed => end(Cause::Overloaded, context, now),
@@ -124,7 +124,7 @@ impl Established {
                 }
             }
             worker::EventKind::Stats(stats) if agent => {
-                context.notify(Notification::Quality { call: context.ids.call, quality: quality(&stats) });
+                context.notify(Notification::Quality { call: context.ids.call, quality: quality(stats) });
                 self.into_phase()
             }
             _ => self.into_phase(),
@@ -149,7 +149,7 @@ impl Established {
             }
             CallRequest::Accept => context.grant(token),
             CallRequest::Dial { .. } | CallRequest::Alerting | CallRequest::Transport { .. } => {
-                decline(Input::Request { token, request }, context);
+                decline(&Input::Request { token, request }, context);
             }
         }
         self.into_phase()

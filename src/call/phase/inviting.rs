@@ -55,7 +55,7 @@ impl Inviting {
     pub fn handle(self, input: Input, context: &mut Context, now: Instant) -> Phase {
         match input {
             Input::Sip(event) => self.heard_from_trunk(event, context, now),
-            Input::Worker(event) => self.heard_from_worker(event, context, now),
+            Input::Worker(event) => self.heard_from_worker(&event, context, now),
             Input::Request { token, request: CallRequest::Hangup | CallRequest::Reject } => {
                 context.grant(token);
                 end(Cause::Cancelled, context, now)
@@ -76,7 +76,7 @@ impl Inviting {
             Input::AgentGone => end(Cause::AgentVanished, context, now),
             Input::Shutdown => end(Cause::Draining, context, now),
             other @ Input::Request { .. } => {
-                decline(other, context);
+                decline(&other, context);
                 Phase::Inviting(self)
             }
         }
@@ -123,9 +123,9 @@ impl Inviting {
         }
     }
 
-    fn heard_from_worker(self, event: worker::Event, context: &mut Context, now: Instant) -> Phase {
+    fn heard_from_worker(self, event: &worker::Event, context: &mut Context, now: Instant) -> Phase {
         let call = context.ids.call;
-        match event.kind {
+        match &event.kind {
             worker::EventKind::TrunkMediaStarted => {
                 context.notify(Notification::EarlyMedia { call });
                 Phase::Inviting(self)

@@ -3,6 +3,11 @@
 //! Inbound: Routing → Alerting → Connecting → Established. Outbound: Preparing → Inviting → Established.
 //! Both: Established ⇄ Renegotiating, and from anywhere → Terminating → Terminated.
 
+#![expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "a phase hears what concerns it; what else there is, and will be, it passes over"
+)]
+
 pub mod alerting;
 pub mod connecting;
 pub mod established;
@@ -62,7 +67,7 @@ impl Phase {
             Self::Established(phase) | Self::Renegotiating(phase) => phase.handle(input, context, now),
             Self::Terminating(phase) => phase.handle(input, context, now),
             Self::Terminated(cause) => {
-                decline(input, context);
+                decline(&input, context);
                 Self::Terminated(cause)
             }
         }
@@ -99,8 +104,8 @@ impl Phase {
 }
 
 /// What no phase has a use for: a request still gets its answer, the rest is nothing.
-pub(crate) fn decline(input: Input, context: &mut Context) {
+pub(crate) fn decline(input: &Input, context: &mut Context) {
     if let Input::Request { token, .. } = input {
-        context.deny(token, "call.wrong_state", "the call cannot do this now");
+        context.deny(*token, "call.wrong_state", "the call cannot do this now");
     }
 }

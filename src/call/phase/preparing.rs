@@ -61,7 +61,7 @@ impl Preparing {
                     context.grant(token);
                     return end(Cause::Hangup, context, now);
                 }
-                request => decline(Input::Request { token, request }, context),
+                request => decline(&Input::Request { token, request }, context),
             },
             Input::AgentGone => return end(Cause::AgentVanished, context, now),
             Input::Shutdown => return end(Cause::Draining, context, now),

@@ -70,7 +70,7 @@ impl Routing {
             Input::AgentGone => end(Cause::AgentUnavailable, context, now),
             Input::Shutdown => end(Cause::Draining, context, now),
             other => {
-                decline(other, context);
+                decline(&other, context);
                 Phase::Routing(self)
             }
         }

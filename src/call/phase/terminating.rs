@@ -71,11 +71,11 @@ impl Terminating {
 
     /// Takes one input.
     #[must_use]
-    pub fn handle(mut self, input: Input, context: &mut Context, _: Instant) -> Phase {
+    pub fn handle(self, input: Input, context: &mut Context, _: Instant) -> Phase {
         match input {
             Input::Worker(event) if matches!(event.kind, worker::EventKind::Closed) => self.seal(context),
             Input::Recorder(event) => {
-                self.hear_recorder(event, context);
+                hear_recorder(event, context);
                 if self.stage == Stage::RecordingSeals {
                     self.finish_if_sealed(context)
                 } else {
@@ -87,7 +87,7 @@ impl Terminating {
                 Phase::Terminating(self)
             }
             other => {
-                decline(other, context);
+                decline(&other, context);
                 Phase::Terminating(self)
             }
         }
@@ -138,17 +138,6 @@ impl Terminating {
         self.finish_if_sealed(context)
     }
 
-    /// After the end the recorder's word changes no fate, only the record.
-    fn hear_recorder(&mut self, event: recording::EventKind, context: &mut Context) {
-        match event {
-            recording::EventKind::Recording => context.recording = RecordingState::Active,
-            recording::EventKind::Sealed { .. } => context.recording = RecordingState::Sealed,
-            recording::EventKind::Failed { reason } => {
-                let _goes_on = context.recording_failed(reason);
-            }
-        }
-    }
-
     fn finish_if_sealed(self, context: &mut Context) -> Phase {
         match context.recording {
             RecordingState::Active | RecordingState::Starting => Phase::Terminating(self),
@@ -162,5 +151,16 @@ impl Terminating {
         context.timers.clear();
         context.publish_record();
         Phase::Terminated(self.cause)
+    }
+}
+
+/// After the end the recorder's word changes no fate, only the record.
+fn hear_recorder(event: recording::EventKind, context: &mut Context) {
+    match event {
+        recording::EventKind::Recording => context.recording = RecordingState::Active,
+        recording::EventKind::Sealed { .. } => context.recording = RecordingState::Sealed,
+        recording::EventKind::Failed { reason } => {
+            let _goes_on = context.recording_failed(reason);
+        }
     }
 }

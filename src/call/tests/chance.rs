@@ -91,7 +91,7 @@ proptest! {
         }
         // Its last input, and then only time.
         stage.tell(Input::Shutdown);
-        stage.pass(Duration::from_secs(60));
+        stage.pass(Duration::from_mins(1));
 
         prop_assert!(stage.ended_as().is_some(), "still {}", stage.call.phase_name());
         prop_assert!(stage.call.poll_timeout().is_none());

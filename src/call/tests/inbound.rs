@@ -196,7 +196,7 @@ fn lost_frames_end_a_required_recordings_call_and_what_there_is_gets_sealed() {
 #[test]
 fn dead_media_and_a_vanished_agent_end_the_call_with_bye() {
     let mut stage = Stage::talking();
-    let silent_for = Duration::from_secs(60);
+    let silent_for = Duration::from_mins(1);
     stage.worker(stage.ids.trunk_leg, worker::EventKind::MediaTimeout { silent_for });
     assert!(stage.said_bye());
     let mut stage = Stage::talking();

@@ -115,6 +115,6 @@ fn hanging_up_before_the_invite_tells_the_trunk_nothing() {
 #[test]
 fn a_callee_who_never_answers_is_cancelled() {
     let mut stage = inviting();
-    stage.pass(Duration::from_secs(180));
+    stage.pass(Duration::from_mins(3));
     assert!(stage.sip_commands().iter().any(|command| matches!(command, sip::Command::Cancel { .. })));
 }

@@ -124,7 +124,7 @@ impl Bench {
                 Output::ToPeer(packet) => self.to_peer.push(packet),
                 Output::Tap(frame) => self.tap.push(frame),
                 Output::Dtmf { .. } | Output::TrunkMediaStarted | Output::MediaTimeout { .. } => {
-                    self.events.push(output)
+                    self.events.push(output);
                 }
             }
         }

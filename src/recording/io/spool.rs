@@ -213,7 +213,7 @@ impl Spool {
                     records.push(JournalRecord::Keys { recording: *recording, keys: keys.clone() });
                 }
                 SpoolOrder::Answered { recording, at } => {
-                    records.push(JournalRecord::Answered { recording: *recording, at: *at })
+                    records.push(JournalRecord::Answered { recording: *recording, at: *at });
                 }
                 SpoolOrder::Chunk { .. } | SpoolOrder::Seal { .. } | SpoolOrder::End(_) | SpoolOrder::Withdraw(_) => {}
             }

@@ -280,7 +280,7 @@ impl RecorderThread {
         let has_handles = loop {
             match self.commands.try_recv() {
                 Ok(command @ (Command::Start(_) | Command::Answered { .. })) => {
-                    self.recorder.handle(Input::Command(command), self.clock.now())
+                    self.recorder.handle(Input::Command(command), self.clock.now());
                 }
                 Ok(command @ (Command::Stop { .. } | Command::Abandon { .. })) => endings.push(command),
                 Err(TryRecvError::Empty) => break true,

@@ -98,7 +98,7 @@ impl Calls {
     pub(super) fn follow(&mut self, notification: &Notification) -> Option<CallId> {
         match notification {
             Notification::Incoming { call, from, name, .. } => {
-                self.insert(*call, CallPhase::Incoming, from, name.as_deref())
+                self.insert(*call, CallPhase::Incoming, from, name.as_deref());
             }
             Notification::Ringing { call } => self.set_phase(*call, CallPhase::Ringing),
             Notification::EarlyMedia { call } => self.set_phase(*call, CallPhase::EarlyMedia),

@@ -112,7 +112,7 @@ impl Session {
         match (result, pending.once) {
             (Ok(()), Some(once)) => self.calls.set_done(pending.call, once),
             (Err(_), Some(Once::Dial)) if self.calls.forget(pending.call) => {
-                self.outputs.push_back(Output::CallFailed(pending.call))
+                self.outputs.push_back(Output::CallFailed(pending.call));
             }
             _ => {}
         }

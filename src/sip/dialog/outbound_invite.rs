@@ -185,7 +185,7 @@ impl OutboundInvite {
     fn failed(&mut self, status: StatusCode, reason: Option<Reason>) {
         match &self.phase {
             Phase::CancelPending { .. } | Phase::Cancelling { .. } => {
-                self.refused(StatusCode::REQUEST_TERMINATED, reason)
+                self.refused(StatusCode::REQUEST_TERMINATED, reason);
             }
             Phase::Proceeding { progressed: true, .. } => self.refused(status, reason),
             // Silence after a 100 is the callee's, and not the path's.

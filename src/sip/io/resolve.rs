@@ -54,7 +54,7 @@ mod tests {
     #[tokio::test]
     async fn addresses_and_localhost_resolve() {
         let v6 = Host::parse("[::1]").unwrap();
-        assert_eq!(resolve(&v6, 5060).await.unwrap(), ["[::1]:5060".parse().unwrap()]);
+        assert_eq!(resolve(&v6, 5060).await.unwrap(), ["[::1]:5060".parse::<SocketAddr>().unwrap()]);
         let localhost = resolve(&Host::Name("localhost".to_owned()), 5060).await.unwrap();
         assert!(localhost.iter().all(|address| address.ip().is_loopback() && address.port() == 5060));
     }

@@ -48,7 +48,7 @@ impl UserAgent {
         match (admission, trunk) {
             (Admission::Message(Message::Request(request)), Some(trunk)) => self.request(trunk, flow, request, now),
             (Admission::Message(Message::Response(response)), Some(trunk)) => {
-                self.response(trunk, flow, &response, now)
+                self.response(trunk, flow, &response, now);
             }
             (Admission::Message(Message::Request(request)), None) => self.forbid(flow, request),
             (Admission::Reject { response, why }, Some(_)) => {

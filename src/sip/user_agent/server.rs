@@ -149,7 +149,7 @@ impl UserAgent {
                 ServerOutput::AckReceived => ack_is_for_dialog = true,
                 // The peer is gone; the usage ended with its final response.
                 ServerOutput::AckTimedOut => {
-                    tracing::debug!(peer = %entry.path.flow.remote, "final response was never acknowledged")
+                    tracing::debug!(peer = %entry.path.flow.remote, "final response was never acknowledged");
                 }
             }
         }

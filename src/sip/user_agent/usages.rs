@@ -56,7 +56,7 @@ impl UserAgent {
     pub(super) fn command(&mut self, command: Command, now: Instant) {
         match command {
             Command::Provisional { leg, status, body } => {
-                self.tell_usage(leg, usage::Input::Provisional(status, body), now)
+                self.tell_usage(leg, usage::Input::Provisional(status, body), now);
             }
             Command::Accept { leg, sdp } | Command::AcceptReinvite { leg, sdp } => {
                 self.tell_usage(leg, usage::Input::Accept(sdp), now);

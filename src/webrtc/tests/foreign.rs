@@ -187,7 +187,7 @@ impl Foreign {
         while let Some(event) = self.connection.poll_event() {
             match event {
                 RTCPeerConnectionEvent::OnConnectionStateChangeEvent(state) => {
-                    self.connected = state == RTCPeerConnectionState::Connected
+                    self.connected = state == RTCPeerConnectionState::Connected;
                 }
                 RTCPeerConnectionEvent::OnDataChannel(RTCDataChannelEvent::OnOpen(id)) => self.channel = Some(id),
                 _ => {}
@@ -202,7 +202,7 @@ impl Foreign {
                     payload: packet.payload.to_vec(),
                 }),
                 RTCMessage::DataChannelMessage(_, data) => {
-                    self.texts.push(String::from_utf8_lossy(&data.data).into_owned())
+                    self.texts.push(String::from_utf8_lossy(&data.data).into_owned());
                 }
                 _ => {}
             }

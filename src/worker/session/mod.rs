@@ -161,7 +161,7 @@ impl Session {
             Command::OfferPeer { leg, .. } => self.offer_peer(leg, now),
             Command::AcceptPeerAnswer { leg, sdp, .. } => self.hand_to_peer(leg, webrtc::Input::Answer(&sdp), now),
             Command::AddPeerCandidate { leg, candidate, .. } => {
-                self.hand_to_peer(leg, webrtc::Input::Candidate(&candidate), now)
+                self.hand_to_peer(leg, webrtc::Input::Candidate(&candidate), now);
             }
             Command::SendData { leg, text, .. } => self.hand_to_peer(leg, webrtc::Input::Text(&text), now),
             Command::BindTrunk { leg, address, .. } => self.bind_trunk(leg, address),
@@ -172,10 +172,10 @@ impl Session {
             }
             Command::SetMuted { leg, muted, .. } => self.set_muted(leg, muted, now),
             Command::SendDtmf { leg, digits, .. } if self.active_trunk == Some(leg) => {
-                self.pipeline.send_dtmf_to_trunk(&digits, now)
+                self.pipeline.send_dtmf_to_trunk(&digits, now);
             }
             Command::SendDtmf { leg, digits, .. } if self.active_agent == Some(leg) => {
-                self.pipeline.send_dtmf_to_agent(&digits, now)
+                self.pipeline.send_dtmf_to_agent(&digits, now);
             }
             Command::StartTap { leg, tap, .. } => {
                 self.activate(leg, now);

@@ -217,7 +217,7 @@ impl Turn {
             let (call, leg) = (ports.call, ports.leg);
             let bytes = buffer.get(..length).unwrap_or_default();
             self.with_session(call, now, |session| {
-                session.handle(Input::TrunkDatagram { leg, rtcp, source, bytes }, now)
+                session.handle(Input::TrunkDatagram { leg, rtcp, source, bytes }, now);
             });
         }
         self.buffer = buffer;
