@@ -5,6 +5,7 @@
 pub mod chain;
 pub mod container;
 pub mod fields;
+pub mod filter;
 pub mod io;
 pub mod model;
 pub mod playback;

@@ -13,6 +13,8 @@ use crate::recording::serial::as_ns;
 use crate::recording::serial::as_ns_option;
 use crate::recording::{CallDirection, Obligation};
 
+pub use crate::recording::filter::{ListCursor, NumberFilter, RecordingFilter};
+
 /// How far a recording, or one of its segments, has come. Monotonic: it never goes back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -351,54 +353,4 @@ pub struct SegmentRow {
     pub sealed: Option<SegmentSealed>,
     /// The object's path in the store, once it is there.
     pub object: Option<String>,
-}
-
-/// What to list. Every field narrows; the default is everything, newest first.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct RecordingFilter {
-    /// Started at or after.
-    pub from: Option<WallTime>,
-    /// Started before.
-    pub until: Option<WallTime>,
-    /// The agent's extension.
-    pub agent: Option<Extension>,
-    /// The other party's number.
-    pub number: Option<NumberFilter>,
-    /// The state.
-    pub state: Option<RecordingState>,
-    /// Only those after this one in the list's order (older): the last row of the page before.
-    pub after: Option<ListCursor>,
-    /// Rows at most; 0 means 50, and no store gives more than 500.
-    pub limit: u32,
-}
-
-impl RecordingFilter {
-    /// The number of rows to give at most.
-    pub const fn page_rows(&self) -> u32 {
-        match self.limit {
-            0 => 50,
-            1..=500 => self.limit,
-            _ => 500,
-        }
-    }
-}
-
-/// How to match the other party's number.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum NumberFilter {
-    /// The whole number.
-    Exact(String),
-    /// Its beginning.
-    Prefix(String),
-    /// Any part of it.
-    Substring(String),
-}
-
-/// A position in the list: newest first, ties by the greater id first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct ListCursor {
-    /// `started` of the row.
-    pub started: WallTime,
-    /// Its id.
-    pub recording: RecordingId,
 }

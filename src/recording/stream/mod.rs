@@ -1,16 +1,15 @@
 //! One recording in the making: its timeline, its open segment, its keys to come.
 
+mod ending;
+
 use std::collections::VecDeque;
 use std::time::Instant;
 
-use crate::clock::WallTime;
 use crate::ids::RecordingId;
 use crate::media::tap::TapFrame;
 use crate::recording::chain::Hash;
 use crate::recording::container::FileHeader;
-use crate::recording::model::{
-    FailureReason, RecordingEnded, RecordingFailed, RecordingMeta, RecordingState, SealedBy, SegmentOpened, WrappedKey,
-};
+use crate::recording::model::{RecordingMeta, SegmentOpened, WrappedKey};
 use crate::recording::recorder::{Desk, NewFile, Output, RecorderTimer, SpoolOrder};
 use crate::recording::seal::{DataKey, KeyScope, SealError};
 use crate::recording::seal_body::ChannelStats;
@@ -352,49 +351,8 @@ impl RecordingStream {
         desk.order(SpoolOrder::Seal { chunk: sealed.chunk, facts: Box::new(sealed.facts) });
     }
 
-    /// The call is over: what is left becomes chunks, then the seal.
-    pub fn finish(&mut self, at: Instant, end_reason: &str, desk: &mut Desk<'_>) {
-        if self.segment.is_none() {
-            return;
-        }
-        if let Some(timeline) = self.timeline.as_mut() {
-            timeline.finish(at);
-        }
-        let done = self.drain(at, desk).and_then(|()| self.write_wave(at, desk));
-        self.or_fail(done, desk);
-        self.seal_segment(at, end_reason, desk);
-        self.keys_ahead.clear();
-        desk.order(SpoolOrder::End(Box::new(RecordingEnded {
-            recording: self.name(),
-            node: desk.config.node(),
-            state: RecordingState::Sealed,
-            answered: self.answered.map(|at| desk.config.wall(at)),
-            ended: desk.config.wall(at),
-            samples: self.samples(),
-            sample_rate: SAMPLE_RATE,
-            segments: self.segment_no + 1,
-            end_reason: end_reason.to_owned(),
-            sealed_by: SealedBy::Live,
-        })));
-    }
-
     fn samples(&self) -> u64 {
         self.timeline.as_ref().map_or(0, Timeline::samples)
-    }
-
-    /// The call never came to be answered, and nothing was tapped.
-    pub fn withdraw(&mut self, at: Instant, desk: &mut Desk<'_>) {
-        self.segment = None;
-        desk.order(SpoolOrder::Withdraw(Box::new(self.failure(
-            FailureReason::NotAnswered,
-            desk.config.wall(at),
-            "the call was not answered",
-            desk,
-        ))));
-    }
-
-    fn failure(&self, reason: FailureReason, at: WallTime, detail: &str, desk: &Desk<'_>) -> RecordingFailed {
-        RecordingFailed { recording: self.name(), node: desk.config.node(), at, reason, detail: detail.to_owned() }
     }
 
     /// Every chunk, the seal and the end are durable.
