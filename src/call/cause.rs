@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use crate::sip;
 use crate::sip::Reason;
 use crate::sip::Refusal;
 use crate::sip::StatusCode;
@@ -105,6 +106,27 @@ impl Cause {
     /// The Reason header (RFC 3326) of a BYE, CANCEL or refusal.
     pub fn reason(self) -> Reason {
         Reason { protocol: "Q.850".to_owned(), cause: Some(u16::from(self.q850())), text: Some(self.word().to_owned()) }
+    }
+
+    /// What it means when the trunk's usage ends before our final response, if this event says that it did.
+    ///
+    /// A caller who gave up because another fork answered has not been missed (RFC 3326 2: SIP 200, or Q.850 cause 26).
+    pub fn of_giving_up(event: &sip::Event) -> Option<Self> {
+        match event {
+            sip::Event::Cancelled { reason, .. } | sip::Event::Ended { reason, .. } => {
+                let elsewhere = reason.as_ref().is_some_and(|reason| {
+                    let protocol = reason.protocol.to_ascii_uppercase();
+                    matches!((protocol.as_str(), reason.cause), ("SIP", Some(200)) | ("Q.850", Some(26)))
+                });
+                Some(if elsewhere { Self::AnsweredElsewhere } else { Self::Cancelled })
+            }
+            sip::Event::Invited(_)
+            | sip::Event::Acknowledged { .. }
+            | sip::Event::Progressed { .. }
+            | sip::Event::Accepted { .. }
+            | sip::Event::Refused { .. }
+            | sip::Event::Reinvited { .. } => None,
+        }
     }
 
     /// The refusal of an INVITE. A 503 asks the peer to come back after `retry_after`.

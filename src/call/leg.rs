@@ -19,6 +19,15 @@ pub struct TrunkLeg {
     media: Option<TrunkMedia>,
 }
 
+/// The trunk leg with the description that our 200 will carry.
+#[derive(Debug)]
+pub struct Described {
+    /// The leg.
+    pub leg: TrunkLeg,
+    /// Our answer, or our offer where the INVITE had none.
+    pub sdp: Bytes,
+}
+
 impl TrunkLeg {
     /// A leg whose RTP port was bound at `bound`; its descriptions bear `sdp_session`.
     pub fn new(policy: &TrunkPolicy, bound: SocketAddr, sdp_session: u64) -> Self {

@@ -6,11 +6,10 @@ use crate::call::CallTimer;
 use crate::call::Cause;
 use crate::call::Input;
 use crate::call::context::Context;
+use crate::call::leg::Described;
 use crate::call::phase::Phase;
 use crate::call::phase::connecting::Connecting;
 use crate::call::phase::decline;
-use crate::call::phase::routing::Described;
-use crate::call::phase::routing::given_up;
 use crate::call::phase::terminating::Farewell;
 use crate::call::phase::terminating::Terminating;
 use crate::signaling::CallRequest;
@@ -49,7 +48,7 @@ impl Alerting {
                 worker::EventKind::LegFailed { .. } => end(Cause::TransportFailed, context, now),
                 _ => Phase::Alerting(self),
             },
-            Input::Sip(event) => match given_up(&event) {
+            Input::Sip(event) => match Cause::of_giving_up(&event) {
                 Some(cause) => Terminating::begin(cause, Farewell::Silent, context, now),
                 None => Phase::Alerting(self),
             },

@@ -3,12 +3,11 @@
 use std::net::SocketAddr;
 use std::time::Instant;
 
-use bytes::Bytes;
-
 use crate::call::CallTimer;
 use crate::call::Cause;
 use crate::call::Input;
 use crate::call::context::Context;
+use crate::call::leg::Described;
 use crate::call::leg::TrunkLeg;
 use crate::call::phase::Phase;
 use crate::call::phase::alerting::Alerting;
@@ -16,7 +15,6 @@ use crate::call::phase::decline;
 use crate::call::phase::terminating::Farewell;
 use crate::call::phase::terminating::Terminating;
 use crate::signaling::Notification;
-use crate::sip;
 use crate::sip::Invitation;
 use crate::sip::Refusal;
 use crate::worker;
@@ -27,15 +25,6 @@ pub struct Routing {
     invitation: Invitation,
     peer_offer: Option<String>,
     trunk: Option<Described>,
-}
-
-/// The trunk leg with the description that our 200 will carry.
-#[derive(Debug)]
-pub struct Described {
-    /// The leg.
-    pub leg: TrunkLeg,
-    /// Our answer, or our offer where the INVITE had none.
-    pub sdp: Bytes,
 }
 
 impl Routing {
@@ -63,7 +52,7 @@ impl Routing {
                 worker::EventKind::LegFailed { .. } => end(Cause::Overloaded, context, now),
                 _ => Phase::Routing(self),
             },
-            Input::Sip(event) => match given_up(&event) {
+            Input::Sip(event) => match Cause::of_giving_up(&event) {
                 Some(cause) => Terminating::begin(cause, Farewell::Silent, context, now),
                 None => Phase::Routing(self),
             },
@@ -126,25 +115,4 @@ fn incoming(invitation: &Invitation, sdp: String, context: &Context) -> Notifica
 
 fn end(cause: Cause, context: &mut Context, now: Instant) -> Phase {
     Terminating::begin(cause, Farewell::refuse(cause, context), context, now)
-}
-
-/// What it means when the trunk's usage ends before our final response, if this event says that it did.
-///
-/// A caller who gave up because another fork answered has not been missed (RFC 3326 2: SIP 200, or Q.850 cause 26).
-pub(crate) fn given_up(event: &sip::Event) -> Option<Cause> {
-    match event {
-        sip::Event::Cancelled { reason, .. } | sip::Event::Ended { reason, .. } => {
-            let elsewhere = reason.as_ref().is_some_and(|reason| {
-                let protocol = reason.protocol.to_ascii_uppercase();
-                matches!((protocol.as_str(), reason.cause), ("SIP", Some(200)) | ("Q.850", Some(26)))
-            });
-            Some(if elsewhere { Cause::AnsweredElsewhere } else { Cause::Cancelled })
-        }
-        sip::Event::Invited(_)
-        | sip::Event::Acknowledged { .. }
-        | sip::Event::Progressed { .. }
-        | sip::Event::Accepted { .. }
-        | sip::Event::Refused { .. }
-        | sip::Event::Reinvited { .. } => None,
-    }
 }

@@ -1,15 +1,16 @@
 //! The worker's shell: its thread, its sockets, its ports, and the ring to the recorder.
 
+pub mod config;
 pub mod ports;
 pub mod recorder_ring;
 pub mod thread;
 mod turn;
 pub mod udp;
 
+pub use config::Config;
 pub use recorder_ring::TapConsumer;
 pub use recorder_ring::TapProducer;
 pub use recorder_ring::ring;
-pub use thread::Config;
 pub use thread::Full;
 pub use thread::SpawnError;
 pub use thread::WorkerHandle;
