@@ -83,7 +83,7 @@ impl Default for Config {
 #[derive(Debug, thiserror::Error)]
 pub enum SpawnError {
     /// The browser port.
-    #[error("the browser port {address} cannot be bound")]
+    #[error("cannot bind UDP {address} (media.browser_port)")]
     Bind {
         /// Which.
         address: SocketAddr,
