@@ -23,20 +23,20 @@ const SHUTDOWN_GRACE: Duration = Duration::from_secs(5);
 /// Where to listen.
 #[derive(Debug, Clone, Default)]
 pub struct Listen {
-    /// `http.listen`: without TLS, for this machine or behind a balancer.
+    /// `http.plain`: without TLS, for this machine or behind a balancer.
     pub http: Option<SocketAddr>,
-    /// `https.…`.
+    /// `http.tls` with its files.
     pub https: Option<Https>,
 }
 
 /// Where to listen with TLS, and who we are there.
 #[derive(Debug, Clone)]
 pub struct Https {
-    /// `https.listen`.
+    /// `http.tls`.
     pub address: SocketAddr,
-    /// `https.certificate_file`: PEM, our own certificate first.
+    /// `http.certificate_file`: PEM, our own certificate first.
     pub certificate_file: PathBuf,
-    /// `https.key_file`: PEM.
+    /// `http.key_file`: PEM.
     pub key_file: PathBuf,
 }
 
@@ -66,7 +66,7 @@ pub enum ServeError {
         source: rustls::pki_types::pem::Error,
     },
     /// Certificate and key do not fit, or TLS refuses them.
-    #[error("the certificate in https.certificate_file cannot be used with the key in https.key_file")]
+    #[error("the certificate in http.certificate_file cannot be used with the key in http.key_file")]
     Tls(#[from] rustls::Error),
     /// A listener broke.
     #[error("a listener broke")]
@@ -83,9 +83,9 @@ pub struct Listeners {
 impl Listeners {
     /// Binds every port, so that a taken one is known at start.
     pub fn bind(listen: &Listen) -> Result<Self, ServeError> {
-        let http = listen.http.map(|address| bind(address, "http.listen")).transpose()?;
+        let http = listen.http.map(|address| bind(address, "http.plain")).transpose()?;
         let https = match &listen.https {
-            Some(https) => Some((bind(https.address, "https.listen")?, Arc::new(server_config(https)?))),
+            Some(https) => Some((bind(https.address, "http.tls")?, Arc::new(server_config(https)?))),
             None => None,
         };
         Ok(Self { http, https })
@@ -136,11 +136,11 @@ fn bind(address: SocketAddr, key: &'static str) -> Result<TcpListener, ServeErro
 
 fn server_config(https: &Https) -> Result<ServerConfig, ServeError> {
     let certificate =
-        |source| ServeError::File { path: https.certificate_file.clone(), key: "https.certificate_file", source };
+        |source| ServeError::File { path: https.certificate_file.clone(), key: "http.certificate_file", source };
     let chain = CertificateDer::pem_file_iter(&https.certificate_file).map_err(certificate)?;
     let chain = chain.collect::<Result<Vec<_>, _>>().map_err(certificate)?;
     let key = PrivateKeyDer::from_pem_file(&https.key_file);
-    let key = key.map_err(|source| ServeError::File { path: https.key_file.clone(), key: "https.key_file", source })?;
+    let key = key.map_err(|source| ServeError::File { path: https.key_file.clone(), key: "http.key_file", source })?;
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let builder = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
     let mut config = builder.with_no_client_auth().with_single_cert(chain, key)?;

@@ -163,16 +163,16 @@ impl Stage {
 /// A taken port is said by name before anything starts, not found in a log afterwards.
 fn check_free(settings: &Settings) -> Result<()> {
     let tcp = [
-        ("[sip] tcp", settings.sip),
-        ("[http] listen", settings.http),
-        ("[http] tls_listen", settings.https),
+        ("sip.tcp", settings.sip),
+        ("http.plain", settings.http),
+        ("http.tls", settings.https),
         ("the PBX", settings.pbx),
     ];
     for (whose, address) in tcp {
         TcpListener::bind(address)
             .with_context(|| format!("TCP {address} is taken ({whose}): end what listens there"))?;
     }
-    for (whose, address) in [("[sip] udp", settings.sip), ("the PBX", settings.pbx)] {
+    for (whose, address) in [("sip.udp", settings.sip), ("the PBX", settings.pbx)] {
         UdpSocket::bind(address)
             .with_context(|| format!("UDP {address} is taken ({whose}): end what listens there"))?;
     }

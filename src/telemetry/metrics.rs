@@ -39,6 +39,12 @@ pub const METRICS: &[Metric] = &[
     gauge("tandem_calls", "", "calls now"),
     counter("tandem_calls_ended_total", "outcome", "calls that ended, by the cause table's word"),
     counter("tandem_calls_refused_total", "cause", "calls refused before anything rang"),
+    counter("tandem_sip_messages_total", "what", "SIP messages that were not served: malformed, unknown source, …"),
+    counter(
+        "tandem_media_packets_dropped_total",
+        "leg",
+        "media packets dropped: wrong source, malformed, not authentic",
+    ),
     counter("tandem_alarms_total", "what", "events that an operator must look at"),
 ];
 

@@ -468,11 +468,11 @@ async fn https_shows_the_configured_certificate_and_a_taken_port_is_named() {
     let address = listeners.https_address().unwrap();
 
     let taken = Listeners::bind(&Listen { http: Some(address), https: None }).unwrap_err();
-    assert!(matches!(taken, ServeError::Bind { key: "http.listen", .. }));
+    assert!(matches!(taken, ServeError::Bind { key: "http.plain", .. }));
     assert!(taken.to_string().contains(&address.to_string()), "{taken}");
     let missing = Https { key_file: "/nonexistent".into(), ..https };
     let missing = Listeners::bind(&Listen { http: None, https: Some(missing) }).unwrap_err();
-    assert!(matches!(missing, ServeError::File { key: "https.key_file", .. }));
+    assert!(matches!(missing, ServeError::File { key: "http.key_file", .. }));
 
     let shutdown = CancellationToken::new();
     let routes = Router::new().route("/", axum::routing::get(async || "hello"));

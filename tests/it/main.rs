@@ -5,7 +5,9 @@
 mod api;
 mod auth;
 mod calls;
+mod faults;
 mod http;
 mod playback;
 mod servers;
+mod site;
 mod store;

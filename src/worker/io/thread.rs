@@ -46,7 +46,7 @@ const BROWSER: u64 = u64::MAX - 1;
 #[derive(Debug, thiserror::Error)]
 pub enum SpawnError {
     /// The browser port.
-    #[error("the browser port {address} cannot be bound")]
+    #[error("cannot bind UDP {address} (media.browser_port)")]
     Bind {
         /// Which.
         address: SocketAddr,

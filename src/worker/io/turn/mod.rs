@@ -54,6 +54,8 @@ struct Slot {
     trunks: BTreeMap<LegId, u64>,
     /// Whether each browser's DTLS handshake has begun.
     peers: BTreeMap<LegId, bool>,
+    /// Dropped packets of each leg that the metrics have already.
+    counted: BTreeMap<LegId, u64>,
 }
 
 struct TrunkPorts {
@@ -234,6 +236,8 @@ impl Turn {
         if self.sweep_at <= now {
             self.sweep_at = now + SWEEP_INTERVAL;
             self.demux.expire(now);
+            let strays = std::mem::take(&mut self.dropped);
+            metrics::counter!("tandem_media_packets_dropped_total", "leg" => "none").increment(strays);
         }
     }
 
@@ -283,6 +287,7 @@ impl Turn {
                     overflow_at: None,
                     trunks: BTreeMap::new(),
                     peers: BTreeMap::new(),
+                    counted: BTreeMap::new(),
                 };
                 self.sessions.insert(call, slot);
                 true

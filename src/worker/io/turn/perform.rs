@@ -29,7 +29,10 @@ impl Turn {
             Output::ToPeer { to, bytes } => self.outgoing.push((to, bytes)),
             Output::ToTrunk { leg, from_rtcp, to, bytes } => self.to_trunk(call, leg, from_rtcp, to, &bytes),
             Output::Tap(frame) => self.record(call, frame, now),
-            Output::Event(event) => self.emit(event),
+            Output::Event(event) => {
+                self.count_dropped(&event);
+                self.emit(event);
+            }
             Output::PeerOpened { leg, ufrag } => {
                 self.demux.open(ufrag, (call, leg));
                 if let Some(slot) = self.sessions.get_mut(&call) {
@@ -125,6 +128,16 @@ impl Turn {
             self.emit(Event { call, leg: Some(leg), kind: EventKind::LegFailed { reason: LegFailure::WorkerFull } });
         }
         self.emit(Event { call, leg: None, kind: EventKind::Closed });
+    }
+
+    /// A leg's statistics say what it dropped since it began; the metrics get what is new of that.
+    fn count_dropped(&mut self, event: &Event) {
+        let (Some(leg), EventKind::Stats(stats)) = (event.leg, &event.kind) else { return };
+        let Some(slot) = self.sessions.get_mut(&event.call) else { return };
+        let before = slot.counted.insert(leg, stats.packets_dropped).unwrap_or(0);
+        let new = stats.packets_dropped.saturating_sub(before);
+        let side = if slot.trunks.contains_key(&leg) { "trunk" } else { "agent" };
+        metrics::counter!("tandem_media_packets_dropped_total", "leg" => side).increment(new);
     }
 
     /// In order, and without waiting. Statistics are the first to go when too many events wait.
