@@ -1,7 +1,7 @@
 import { existsSync, mkdirSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { defineConfig } from '@playwright/test';
-import { gated, writeWav } from './e2e/audio';
+import { bursts, writeWav } from './e2e/audio';
 import { ADDRESS } from './e2e/sip';
 
 const here = (path: string) => fileURLToPath(new URL(path, import.meta.url));
@@ -11,10 +11,10 @@ if (!existsSync(binary)) {
   throw new Error(`no gateway to test at ${binary}: cargo build --features demo, or set TANDEM_BINARY`);
 }
 
-/** What the fake microphone hears: 440 Hz, 0.6 s on and 0.4 s off. It is played over and over. */
+/** What the fake microphone hears: 440 Hz in bursts, over and over. */
 const tone = `${stage}/microphone.wav`;
 mkdirSync(stage, { recursive: true });
-writeWav(tone, 48_000, 10, gated(440, 0.6, 0.4, 0.5));
+writeWav(tone, 48_000, 60, bursts(440, 1, 0.5));
 
 const executablePath = process.env.CHROMIUM ?? '/usr/bin/chromium';
 const quiet = [

@@ -16,12 +16,28 @@ export interface Tone {
   purity: number;
 }
 
-/** A tone that is on for `on` seconds and off for `off`, over and over; its edges are 5 ms wide, so that they do not click. */
-export function gated(hz: number, on: number, off: number, amplitude: number): (n: number, rate: number) => number {
+/**
+ * A tone in bursts of 0.35–0.75 s with 0.25–0.55 s between them, drawn from `seed` and repeated after a minute: no part
+ * of the pattern looks like another, so that two copies of it fit in one place only. The edges are 5 ms wide, so that
+ * they do not click.
+ */
+export function bursts(hz: number, seed: number, amplitude: number): (n: number, rate: number) => number {
+  const random = () => {
+    seed = (Math.imul(seed, 1664525) + 1013904223) >>> 0;
+    return seed / 2 ** 32;
+  };
+  const all: { from: number; to: number }[] = [];
+  for (let at = 0.2; at < 59; ) {
+    const to = at + 0.35 + 0.4 * random();
+    all.push({ from: at, to });
+    at = to + 0.25 + 0.3 * random();
+  }
   return (n, rate) => {
-    const t = (n / rate) % (on + off);
-    if (t >= on) return 0;
-    return amplitude * Math.min(1, t / 0.005, (on - t) / 0.005) * Math.sin((2 * Math.PI * hz * n) / rate);
+    const t = (n / rate) % 60;
+    const burst = all.find(({ to }) => t < to);
+    if (!burst || t < burst.from) return 0;
+    const edge = Math.min(1, (t - burst.from) / 0.005, (burst.to - t) / 0.005);
+    return amplitude * edge * Math.sin((2 * Math.PI * hz * n) / rate);
   };
 }
 
@@ -77,6 +93,34 @@ export function onsets(sound: Sound, hz: number): number[] {
     } else if (level < plateau / 4) quiet++;
   }
   return found;
+}
+
+/** How one list of edges lies on another. */
+export interface Fit {
+  /** How many of them meet. */
+  met: number;
+  /** How many would meet in the second best place, 0.1 s or more away. */
+  elsewhere: number;
+  /** The least and the greatest way from an edge here to the same one there, in seconds. */
+  least: number;
+  most: number;
+}
+
+/** Finds where the edges of one clock lie on another: the place in which most meet within 40 ms. */
+export function fit(here: number[], there: number[]): Fit {
+  const ways = (by: number) =>
+    here.flatMap((edge) => {
+      const meeting = there.find((other) => Math.abs(other - edge - by) < 0.04);
+      return meeting === undefined ? [] : [meeting - edge];
+    });
+  const places = here
+    .flatMap((edge) => there.map((other) => other - edge))
+    .map((by) => ({ by, ways: ways(by) }))
+    .sort((a, b) => b.ways.length - a.ways.length);
+  const [best] = places;
+  if (!best) throw new Error('no edges to compare');
+  const elsewhere = places.find((place) => Math.abs(place.by - best.by) > 0.1)?.ways.length ?? 0;
+  return { met: best.ways.length, elsewhere, least: Math.min(...best.ways), most: Math.max(...best.ways) };
 }
 
 /** The loudest sample. */
