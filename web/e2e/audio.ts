@@ -107,7 +107,7 @@ export interface Fit {
 }
 
 /** Finds where the edges of one clock lie on another: the place in which most meet within 40 ms. */
-export function fit(here: number[], there: number[]): Fit {
+export function align(here: number[], there: number[]): Fit {
   const ways = (by: number) =>
     here.flatMap((edge) => {
       const meeting = there.find((other) => Math.abs(other - edge - by) < 0.04);

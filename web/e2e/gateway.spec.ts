@@ -1,5 +1,5 @@
 import { expect, type Page } from '@playwright/test';
-import { bursts, findTone, fit, onsets, peak, readWav } from './audio';
+import { align, bursts, findTone, onsets, peak, readWav } from './audio';
 import { CALLER, heardInPage, logIn, microphones, Officer, sentByPage, speakersPlay, test } from './real';
 
 const SHOTS = process.env.SHOTS;
@@ -94,7 +94,7 @@ test('a call from the PBX: both tones, each heard by the other side and recorded
   const samples = Float32Array.from({ length: sound.sent.length * 160 }, (_, n) => PBX_TONE(n, 8000));
   const played = onsets({ rate: 8000, samples }, 1000).map((at) => at + sound.playedFrom() / 1000);
   const arrived = onsets(heard.sound, 440).map((at) => at + heard.from / 1000);
-  const ways = { agent: fit(onsets(agent, 440), arrived), pbx: fit(onsets(pbx, 1000), played) };
+  const ways = { agent: align(onsets(agent, 440), arrived), pbx: align(onsets(pbx, 1000), played) };
   const least = 1000 * (ways.agent.least - ways.pbx.most);
   const most = 1000 * (ways.agent.most - ways.pbx.least);
   console.log(`alignment ${least.toFixed(1)} to ${most.toFixed(1)} ms`, ways);
