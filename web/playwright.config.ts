@@ -1,4 +1,5 @@
 import { existsSync, mkdirSync } from 'node:fs';
+import { resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { defineConfig } from '@playwright/test';
 import { bursts, writeWav } from './e2e/audio';
@@ -6,7 +7,8 @@ import { ADDRESS } from './e2e/sip';
 
 const here = (path: string) => fileURLToPath(new URL(path, import.meta.url));
 const stage = here('../var/e2e');
-const binary = process.env.TANDEM_BINARY ?? `${process.env.CARGO_TARGET_DIR ?? here('../target')}/debug/tandem`;
+const binary =
+  process.env.TANDEM_BINARY ?? resolve(here('..'), process.env.CARGO_TARGET_DIR ?? 'target', 'debug/tandem');
 if (!existsSync(binary)) {
   throw new Error(`no gateway to test at ${binary}: cargo build --features demo, or set TANDEM_BINARY`);
 }
