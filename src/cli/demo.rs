@@ -1,5 +1,6 @@
 //! `tandem demo`: a whole site on this machine, and a real call.
 
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -14,12 +15,23 @@ pub(super) struct Arguments {
     /// Send the messages of DIR to the gateway, and print what it answers beside what it must
     #[arg(long, value_name = "DIR")]
     torture: Option<PathBuf>,
+    /// Listen on another address of the loopback network, so that demos run side by side
+    #[arg(long, value_name = "ADDRESS", default_value_t = Ipv4Addr::LOCALHOST)]
+    address: Ipv4Addr,
+    /// Write everything below DIR
+    #[arg(long, value_name = "DIR", default_value = "var/demo")]
+    directory: PathBuf,
+    /// Run no simulated PBX: whoever listens on port 5070 takes its place
+    #[arg(long, requires = "no_call")]
+    no_pbx: bool,
 }
 
 #[cfg(feature = "demo")]
 pub(super) fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
-    let Arguments { once, no_call, torture } = arguments;
-    let settings = crate::demo::settings::Settings::demo(std::env::current_exe()?);
+    let Arguments { once, no_call, torture, address, directory, no_pbx } = arguments;
+    let program = std::env::current_exe()?;
+    let settings = crate::demo::settings::Settings::at(address, directory, program);
+    let settings = crate::demo::settings::Settings { simulated_pbx: !no_pbx, ..settings };
     let options = crate::demo::Options { once, no_call, torture, settings };
     super::block_on(async move {
         crate::demo::run(options).await?;

@@ -25,12 +25,8 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// The demo's own: below `var/demo`, on 127.0.0.1, with the ports that its page names; the gateway is `program`.
-    pub fn demo(program: PathBuf) -> Self {
-        Self::at(Ipv4Addr::LOCALHOST, PathBuf::from("var/demo"), program)
-    }
-
-    /// The same on another address of the loopback network and below another directory, for tests side by side.
+    /// On an address of the loopback network, with the ports that the demo's page names, everything below `directory`;
+    /// the gateway is `program`.
     pub fn at(address: Ipv4Addr, directory: PathBuf, program: PathBuf) -> Self {
         let at = |port| SocketAddr::from((address, port));
         let (sip, http, https, pbx) = (at(5060), at(8080), at(8443), at(5070));

@@ -132,6 +132,8 @@ test('a denied microphone fails the accept with clear words while it rings on', 
 
   await page.keyboard.press('Escape');
   await expect(dialog).toBeVisible();
+  // Keys count only once the dialog has been there for a moment.
+  await expect(dialog).toContainText(/Ringing for 0:0[1-9]/);
   await page.keyboard.press('r');
   await gateway.request('call.reject');
   await expect(dialog).toBeHidden();
