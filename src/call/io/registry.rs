@@ -32,7 +32,6 @@ use crate::ids::RecordingId;
 use crate::ids::SessionId;
 use crate::ids::SignalingId;
 use crate::limits::CALL_MAILBOX;
-use crate::worker::TapId;
 use crate::recording;
 use crate::signaling;
 use crate::signaling::CallRequest;
@@ -40,6 +39,7 @@ use crate::signaling::RequestToken;
 use crate::sip;
 use crate::sip::Invitation;
 use crate::worker;
+use crate::worker::TapId;
 
 /// Inputs that may wait for one call whose mailbox is full; one more ends the call.
 const BACKLOG_MAX: usize = 256;

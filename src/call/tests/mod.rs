@@ -29,7 +29,6 @@ use crate::ids::RecordingId;
 use crate::ids::SessionId;
 use crate::ids::SignalingId;
 use crate::ids::TrunkName;
-use crate::worker::TapId;
 use crate::pii::Pii;
 use crate::recording;
 use crate::recording::Obligation;
@@ -41,6 +40,7 @@ use crate::sip;
 use crate::sip::Invitation;
 use crate::sip::Party;
 use crate::worker;
+use crate::worker::TapId;
 use crate::worker::TrunkCodec;
 
 pub(super) const OFFER: &str = "v=0\r\no=pbx 1 1 IN IP4 192.0.2.9\r\ns=-\r\nc=IN IP4 192.0.2.9\r\nt=0 0\r\n\
