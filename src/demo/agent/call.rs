@@ -40,6 +40,7 @@ pub(super) struct Media {
     connected: bool,
     next_frame: Option<Instant>,
     packets_heard: u64,
+    digits: Digits,
     ladder: Option<Ladder>,
 }
 
@@ -50,6 +51,26 @@ pub struct Heard {
     pub packets: u64,
     /// What they sound like, at [`crate::demo::agent::HEARD_RATE`]; empty for an echo.
     pub samples: Vec<i16>,
+    /// The keys that the far side pressed, as RTP events (RFC 4733).
+    pub digits: String,
+}
+
+/// The digits of one call, each counted once however often its packets come.
+#[derive(Debug, Default)]
+struct Digits {
+    heard: String,
+    last: Option<u32>,
+}
+
+impl Digits {
+    /// One packet of an event: whoever presses a key keeps its timestamp until it is let go (RFC 4733 2.2.4.1).
+    fn hear(&mut self, payload: &[u8], timestamp: u32) {
+        if self.last.replace(timestamp) == Some(timestamp) {
+            return;
+        }
+        let key = payload.first().and_then(|&event| b"0123456789*#ABCD".get(usize::from(event)));
+        self.heard.extend(key.map(|&key| char::from(key)));
+    }
 }
 
 impl Media {
@@ -82,6 +103,7 @@ impl Media {
             connected: false,
             next_frame: None,
             packets_heard: 0,
+            digits: Digits::default(),
             ladder,
         })
     }
@@ -95,7 +117,7 @@ impl Media {
         if let Err(error) = self.transmit().await {
             tracing::debug!(error = format!("{error:#}"), "an agent's goodbye was lost");
         }
-        Heard { packets: self.packets_heard, samples: self.sound.into_heard() }
+        Heard { packets: self.packets_heard, samples: self.sound.into_heard(), digits: self.digits.heard }
     }
 
     async fn turn_until_ended(&mut self, orders: &mut mpsc::Receiver<Order>) -> Result<()> {
@@ -139,6 +161,7 @@ impl Media {
                     self.note("ICE and DTLS-SRTP are up");
                 }
                 PeerEvent::Failed => return Ok(false),
+                PeerEvent::Digit { payload, timestamp } => self.digits.hear(&payload, timestamp),
                 PeerEvent::Audio { payload, timestamp, marker } => {
                     let echo = self.sound.hear(payload, timestamp, marker);
                     self.count_heard();
@@ -235,6 +258,16 @@ mod tests {
         };
         let (left, right, ()) = tokio::join!(pair.0.run(left_inbox), pair.1.run(right_inbox), ending);
         (left, right)
+    }
+
+    #[test]
+    fn a_digit_counts_once_however_often_its_packets_come() {
+        let mut digits = Digits::default();
+        for (event, timestamp) in [(1, 10), (1, 10), (1, 10), (1, 9_000), (11, 20_000), (11, 20_000), (99, 30_000)] {
+            digits.hear(&[event, 0x8a, 0, 160], timestamp);
+        }
+        digits.hear(&[], 40_000);
+        assert_eq!(digits.heard, "11#");
     }
 
     #[tokio::test]

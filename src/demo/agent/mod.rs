@@ -94,6 +94,19 @@ pub enum AgentEvent {
 }
 
 impl AgentEvent {
+    /// What was heard, if the event is a call's end.
+    pub fn heard(&self) -> Option<Heard> {
+        match self {
+            Self::Ended { heard, .. } => Some(heard.clone()),
+            Self::LoggedIn
+            | Self::Disconnected { .. }
+            | Self::Incoming { .. }
+            | Self::Ringing { .. }
+            | Self::Answered { .. }
+            | Self::Refused { .. } => None,
+        }
+    }
+
     /// What was heard in this call, if the event is its end.
     pub fn heard_in(&self, call: &str) -> Option<Heard> {
         if let Self::Ended { call_id, heard, .. } = self

@@ -8,7 +8,7 @@ use bytes::{Bytes, BytesMut};
 use rtc::interceptor::Registry;
 use rtc::media_stream::MediaStreamTrack;
 use rtc::peer_connection::configuration::interceptor_registry::configure_rtcp_reports;
-use rtc::peer_connection::configuration::media_engine::{MIME_TYPE_OPUS, MediaEngine};
+use rtc::peer_connection::configuration::media_engine::{MIME_TYPE_OPUS, MIME_TYPE_TELEPHONE_EVENT, MediaEngine};
 use rtc::peer_connection::event::RTCPeerConnectionEvent;
 use rtc::peer_connection::message::RTCMessage;
 use rtc::peer_connection::sdp::RTCSessionDescription;
@@ -25,6 +25,8 @@ use rtc::shared::{TaggedBytesMut, TransportContext, TransportProtocol};
 
 /// Payload type of Opus where nobody has named one yet.
 const OPUS_PAYLOAD_TYPE: u8 = 111;
+/// Payload type of telephone-event at 48 kHz where nobody has named one yet.
+const EVENT_PAYLOAD_TYPE: u8 = 110;
 
 /// What became of a peer.
 #[derive(Debug)]
@@ -42,6 +44,13 @@ pub(super) enum PeerEvent {
         /// Start of a talk spurt.
         marker: bool,
     },
+    /// A packet of a telephone-event (RFC 4733 2.3).
+    Digit {
+        /// The event itself: four bytes.
+        payload: Bytes,
+        /// At 48 kHz: the same for all packets of one event.
+        timestamp: u32,
+    },
 }
 
 /// See the module's first line.
@@ -51,6 +60,8 @@ pub(super) struct AgentPeer {
     local: SocketAddr,
     ssrc: u32,
     sequence_number: u16,
+    /// What the answer calls telephone-event.
+    event_payload_type: Option<u8>,
 }
 
 impl AgentPeer {
@@ -65,6 +76,15 @@ impl AgentPeer {
         let mut engine = MediaEngine::default();
         let parameters = RTCRtpCodecParameters { rtp_codec: opus.clone(), payload_type: OPUS_PAYLOAD_TYPE };
         engine.register_codec(parameters, RtpCodecKind::Audio)?;
+        let events = RTCRtpCodec {
+            mime_type: MIME_TYPE_TELEPHONE_EVENT.to_owned(),
+            clock_rate: 48_000,
+            channels: 0,
+            sdp_fmtp_line: "0-15".to_owned(),
+            rtcp_feedback: Vec::new(),
+        };
+        let events = RTCRtpCodecParameters { rtp_codec: events, payload_type: EVENT_PAYLOAD_TYPE };
+        engine.register_codec(events, RtpCodecKind::Audio)?;
         let mid = RTCRtpHeaderExtensionCapability { uri: "urn:ietf:params:rtp-hdrext:sdes:mid".to_owned() };
         engine.register_header_extension(mid, RtpCodecKind::Audio, None)?;
         let mut connection = RTCPeerConnectionBuilder::new()
@@ -82,7 +102,7 @@ impl AgentPeer {
             vec![encoding],
         );
         let sender = connection.add_track(track)?;
-        Ok(Self { connection, sender, local, ssrc, sequence_number: 1 })
+        Ok(Self { connection, sender, local, ssrc, sequence_number: 1, event_payload_type: None })
     }
 
     /// A peer that answers `offer` from the socket bound to `local`, and its answer.
@@ -95,6 +115,7 @@ impl AgentPeer {
         let answer = peer.connection.create_answer(None)?;
         peer.connection.set_local_description(now, answer)?;
         let sdp = peer.local_description()?;
+        peer.event_payload_type = event_payload_type(&sdp);
         Ok((peer, sdp))
     }
 
@@ -158,6 +179,9 @@ impl AgentPeer {
         while let Some(tagged) = self.connection.poll_read() {
             if let RTCMessage::RtpPacket(_, packet) = tagged.message {
                 let header = packet.header;
+                if Some(header.payload_type) == self.event_payload_type {
+                    return Some(PeerEvent::Digit { payload: packet.payload, timestamp: header.timestamp });
+                }
                 return Some(PeerEvent::Audio {
                     payload: packet.payload,
                     timestamp: header.timestamp,
@@ -194,6 +218,13 @@ impl AgentPeer {
             tracing::debug!(%error, "agent's peer did not close in good order");
         }
     }
+}
+
+/// The number that a description gives to telephone-event on the clock of Opus.
+fn event_payload_type(sdp: &str) -> Option<u8> {
+    let numbered = sdp.lines().filter_map(|line| line.strip_prefix("a=rtpmap:")?.split_once(' '));
+    let mut events = numbered.filter(|(_, name)| name.trim() == "telephone-event/48000");
+    events.next()?.0.parse().ok()
 }
 
 #[cfg(test)]

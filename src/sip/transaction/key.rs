@@ -14,8 +14,9 @@ pub struct TransactionKey(Arc<Fields>);
 enum Fields {
     /// We sent the request; the branch is ours.
     Client { branch: String, method: Method },
-    /// The peer's branch bears the cookie.
-    Rfc3261 { branch: String, sent_by: String, method: Method },
+    /// The peer's branch bears the cookie. The Call-ID is not asked for by RFC 3261 17.2.3, but it is the same in
+    /// whatever belongs together: a peer that uses a branch twice gets two answers, not the first one's again.
+    Rfc3261 { branch: String, sent_by: String, call_id: String, method: Method },
     /// It does not: the request itself is the name. The To tag is left out, because the ACK has ours and the INVITE
     /// had none.
     Rfc2543 { uri: String, from_tag: String, call_id: String, cseq: u32, via: String, method: Method },
@@ -43,7 +44,12 @@ impl TransactionKey {
         let via = request.headers.top_via().ok()?;
         let method = method.clone();
         let fields = match via.rfc3261_branch() {
-            Some(branch) => Fields::Rfc3261 { branch: branch.to_owned(), sent_by: sent_by(&via), method },
+            Some(branch) => Fields::Rfc3261 {
+                branch: branch.to_owned(),
+                sent_by: sent_by(&via),
+                call_id: request.headers.call_id().ok()?.to_owned(),
+                method,
+            },
             None => Fields::Rfc2543 {
                 uri: request.uri.to_string(),
                 from_tag: request.headers.from().ok()?.tag().unwrap_or_default().to_owned(),
@@ -95,6 +101,22 @@ mod tests {
         let invite = key("INVITE", "pbx.example:5070;branch=z9hG4bK1", "");
         assert_eq!(key("INVITE", "PBX.example:5070;branch=z9hG4bK1", ""), invite);
         assert_ne!(key("INVITE", "pbx.example:5071;branch=z9hG4bK1", ""), invite);
+    }
+
+    #[test]
+    fn a_branch_that_a_peer_uses_for_two_calls_names_two_transactions() {
+        let text = |call_id: &str| {
+            format!(
+                "OPTIONS sip:gw.test SIP/2.0\r\nVia: SIP/2.0/UDP 192.0.2.9;branch=z9hG4bK1\r\nFrom: <sip:a@b>;tag=f\r\n\
+                 To: <sip:c@d>\r\nCall-ID: {call_id}\r\nCSeq: 7 OPTIONS\r\n\r\n"
+            )
+        };
+        let key = |call_id: &str| match Message::parse(text(call_id).as_bytes()) {
+            Ok(Message::Request(request)) => TransactionKey::server(&request).unwrap(),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(key("one"), key("one"));
+        assert_ne!(key("one"), key("two"));
     }
 
     #[test]
