@@ -53,7 +53,7 @@ async fn inbound_scenarios() {
         let scenario = Scenario::inbound(name, host, gateway, extension).with(arguments);
         scenario.run().await.unwrap_or_else(|error| panic!("{error:#}\n{}", stage.gateway.last_words()));
     };
-    run("uac_options", 101, "", &[]).await;
+    run("uac_options", 101, "1002", &[]).await;
     run("uac_stray_bye", 102, "1002", &[]).await;
     run("uac_unknown_extension", 103, "2999", &[]).await;
     run("uac_refused_codec", 104, "1002", &[]).await;

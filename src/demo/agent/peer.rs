@@ -114,7 +114,7 @@ impl AgentPeer {
         peer.add_host_candidate()?;
         let answer = peer.connection.create_answer(None)?;
         peer.connection.set_local_description(now, answer)?;
-        let sdp = peer.local_description()?;
+        let sdp = each_payload_type_once(&peer.local_description()?);
         peer.event_payload_type = event_payload_type(&sdp);
         Ok((peer, sdp))
     }
@@ -225,6 +225,28 @@ fn event_payload_type(sdp: &str) -> Option<u8> {
     let numbered = sdp.lines().filter_map(|line| line.strip_prefix("a=rtpmap:")?.split_once(' '));
     let mut events = numbered.filter(|(_, name)| name.trim() == "telephone-event/48000");
     events.next()?.0.parse().ok()
+}
+
+/// `rtc` takes an offer's telephone-events at 48 and at 8 kHz for one codec and answers with its number twice.
+fn each_payload_type_once(sdp: &str) -> String {
+    let mut lines: Vec<String> = Vec::new();
+    for line in sdp.lines() {
+        if line.starts_with("m=audio ") {
+            let mut words: Vec<&str> = Vec::new();
+            for (index, word) in line.split(' ').enumerate() {
+                if index < 3 || !words.iter().skip(3).any(|known| *known == word) {
+                    words.push(word);
+                }
+            }
+            lines.push(words.join(" "));
+        } else {
+            let described = line.starts_with("a=rtpmap:") || line.starts_with("a=fmtp:");
+            if !(described && lines.iter().any(|known| known == line)) {
+                lines.push(line.to_owned());
+            }
+        }
+    }
+    lines.join("\r\n") + "\r\n"
 }
 
 #[cfg(test)]
