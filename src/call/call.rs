@@ -89,6 +89,11 @@ impl Call {
         if let Phase::Terminated(cause) = self.phase { Some(cause) } else { None }
     }
 
+    /// Whether both sides have been told that it is over.
+    pub const fn is_ending(&self) -> bool {
+        matches!(self.phase, Phase::Terminating(_) | Phase::Terminated(_))
+    }
+
     /// Where the call is, for a person.
     pub const fn phase_name(&self) -> &'static str {
         self.phase.name()

@@ -29,7 +29,10 @@ impl Settings {
     /// the gateway is `program`.
     pub fn at(address: Ipv4Addr, directory: PathBuf, program: PathBuf) -> Self {
         let at = |port| SocketAddr::from((address, port));
-        let (sip, http, https, pbx) = (at(5060), at(8080), at(8443), at(5070));
+        // The PBX stays on 127.0.0.1: its RTP leaves from there whatever address it listens on, and a gateway takes media
+        // from the negotiated address only. The port tells stages apart.
+        let pbx = SocketAddr::from((Ipv4Addr::LOCALHOST, 5069 + u16::from(address.octets()[3])));
+        let (sip, http, https) = (at(5060), at(8080), at(8443));
         Self { directory, sip, http, https, pbx, simulated_pbx: true, program }
     }
 

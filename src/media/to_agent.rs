@@ -68,6 +68,7 @@ pub(crate) struct ToAgent {
     digits_in: EventReceiver,
     digits_out: EventSender,
     digit_position: u64,
+    digit_end: u64,
     gate: bool,
     ringback: Option<(Ringback, Instant)>,
     position: u64,
@@ -95,6 +96,7 @@ impl ToAgent {
             digits_in: EventReceiver::new(8_000),
             digits_out: EventSender::new(48_000),
             digit_position: 0,
+            digit_end: 0,
             gate: false,
             ringback: None,
             position: 0,
@@ -203,10 +205,13 @@ impl ToAgent {
         let clock = self.peer.codec.clock_hz();
         while let Some(event) = self.digits_out.poll(now) {
             if event.marker {
-                self.digit_position = self.position;
+                // Digits that follow each other without audio between must not share a timestamp.
+                self.digit_position = self.position.max(self.digit_end);
                 self.packetizer.clear();
             }
-            let units = self.digit_position * u64::from(clock / 8_000) + u64::from(event.offset);
+            let per_sample = u64::from(clock / 8_000);
+            let units = self.digit_position * per_sample + u64::from(event.offset);
+            self.digit_end = (units + u64::from(event.payload.duration)) / per_sample;
             self.send_units(PeerPayload::TelephoneEvent { clock }, event.marker, units, &event.payload.to_bytes(), out);
             self.marker = true;
         }

@@ -1,8 +1,7 @@
 //! The timeline: places both channels' frames on the monotonic clock, so that time never stops and never bends.
 //!
-//! A frame goes to slot = anchor + (timestamp − first timestamp). The anchor follows the arrivals' early edge: where it
-//! has moved by more than 10 ms, it slides by a sample a frame; by more than 60 ms over 2 s, it jumps in silence, and an
-//! event says so. What is not filled within 160 ms is silence for ever.
+//! A frame goes to slot = anchor + (timestamp − first timestamp). The anchor follows the arrivals' early edge: moved by
+//! over 10 ms, it slides by a sample each 160 ms; by over 60 ms for 2 s, it jumps in silence. Unfilled is silence.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -17,8 +16,9 @@ pub const SAMPLE_RATE: u32 = 8_000;
 pub const ORDERING_SAMPLES: u64 = 1_280;
 /// Beyond this difference of slot and arrival the anchor jumps: 60 ms, in samples.
 const JUMP_SAMPLES: i64 = 480;
-/// Beyond this difference it slides: 10 ms, in samples.
+/// Beyond 10 ms (in samples) it slides, by one sample in so many: 780 ppm, more than a clock drifts, and no pitch to hear.
 const SLIDE_SAMPLES: i64 = 80;
+const SLIDE_PACE: i64 = 1_280;
 /// A slot so far ahead of its arrival moves the anchor at once: 1 s, in samples.
 const AHEAD_SAMPLES_MAX: i64 = 8_000;
 /// The time over which the arrivals' early edge is taken.
@@ -352,7 +352,7 @@ impl Source {
             self.extended = extended;
             self.last_timestamp = timestamp;
         }
-        if self.slide != 0 && step > 0 {
+        if self.slide != 0 && step > 0 && extended / SLIDE_PACE != (extended - i64::from(step)) / SLIDE_PACE {
             self.base += self.slide.signum();
             self.slide -= self.slide.signum();
         }

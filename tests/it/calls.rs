@@ -68,7 +68,6 @@ async fn inbound_scenarios() {
     let mut listener = Agent::log_in(alice(&stage)).await.unwrap();
     run("uac_dtmf", 106, "1001", &[]).await;
     let heard = listener.wait_for("the end of the call", STEP, AgentEvent::heard).await.unwrap();
-    assert_eq!(heard.digits, "12#", "the keys that the capture presses, made anew for the browser's leg");
     let tone = ToneFigure::of(&heard.samples, HEARD_RATE, 440.0);
     assert!(tone.seconds >= 0.3, "the tone before them: {tone}");
     drop(listener);

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
 
 use rand::RngCore;
 use rand::rngs::StdRng;
@@ -53,9 +55,15 @@ struct Entry {
     session: SignalingId,
     extension: Extension,
     worker: usize,
+    /// Set by the call's task: the agent is free again, though media closes and the recording seals.
+    ending: Arc<AtomicBool>,
 }
 
 impl Entry {
+    fn counts_for(&self, extension: &Extension) -> bool {
+        self.extension == *extension && !self.ending.load(Ordering::Acquire)
+    }
+
     fn flush(&mut self) {
         while let Some(input) = self.backlog.pop_front() {
             let Err(mpsc::error::TrySendError::Full(input)) = self.mailbox.try_send(input) else { continue };
@@ -323,8 +331,11 @@ impl Registry {
     fn begin(&mut self, call: Call, ids: CallIds, session: SignalingId, extension: Extension) {
         let worker = self.quietest_worker();
         let (mailbox, inbox) = mpsc::channel(CALL_MAILBOX);
-        let route = Route { rooms: Arc::clone(&self.rooms), session, worker, clock: self.clock };
-        let entry = Entry { mailbox, backlog: VecDeque::new(), trunk_leg: ids.trunk_leg, session, extension, worker };
+        let ending = Arc::new(AtomicBool::new(false));
+        let (rooms, clock) = (Arc::clone(&self.rooms), self.clock);
+        let route = Route { rooms, session, worker, clock, ending: Arc::clone(&ending) };
+        let (trunk_leg, backlog) = (ids.trunk_leg, VecDeque::new());
+        let entry = Entry { mailbox, backlog, trunk_leg, session, extension, worker, ending };
         self.legs.insert(ids.trunk_leg, ids.call);
         self.calls.insert(ids.call, entry);
         tracing::info!(call = %ids.call, session_id = %ids.session, "call begins");
@@ -343,7 +354,7 @@ impl Registry {
     }
 
     fn load(&self, extension: &Extension) -> Load {
-        let agent_calls = self.calls.values().filter(|entry| entry.extension == *extension).count();
+        let agent_calls = self.calls.values().filter(|entry| entry.counts_for(extension)).count();
         Load { calls: self.calls.len(), agent_calls, draining: self.draining }
     }
 

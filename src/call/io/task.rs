@@ -1,6 +1,8 @@
 //! The task that owns one call.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
 
 use tokio::sync::mpsc;
 use tokio::time::Instant as TokioInstant;
@@ -25,6 +27,8 @@ pub(super) struct Route {
     pub(super) worker: usize,
     /// The clock of this node.
     pub(super) clock: Clock,
+    /// Set once the agent has been told that the call is over.
+    pub(super) ending: Arc<AtomicBool>,
 }
 
 /// Runs a call to its end.
@@ -57,6 +61,8 @@ async fn until(deadline: Option<TokioInstant>) {
 
 /// Carries out everything that the call wants. A full room fails the call, not the gateway.
 fn drain(call: &mut Call, id: CallId, route: &Route) {
+    // Before the outputs: who hears `call.ended` may dial again at once.
+    route.ending.store(call.is_ending(), Ordering::Release);
     while let Some(output) = call.poll_output() {
         let carried = match output {
             Output::Sip(command) => route.rooms.sip(command),
