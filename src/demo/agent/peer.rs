@@ -177,17 +177,13 @@ impl AgentPeer {
             }
         }
         while let Some(tagged) = self.connection.poll_read() {
-            if let RTCMessage::RtpPacket(_, packet) = tagged.message {
-                let header = packet.header;
-                if Some(header.payload_type) == self.event_payload_type {
-                    return Some(PeerEvent::Digit { payload: packet.payload, timestamp: header.timestamp });
-                }
-                return Some(PeerEvent::Audio {
-                    payload: packet.payload,
-                    timestamp: header.timestamp,
-                    marker: header.marker,
-                });
+            let RTCMessage::RtpPacket(_, packet) = tagged.message else { continue };
+            let header = packet.header;
+            let (payload, timestamp, marker) = (packet.payload, header.timestamp, header.marker);
+            if Some(header.payload_type) == self.event_payload_type {
+                return Some(PeerEvent::Digit { payload, timestamp });
             }
+            return Some(PeerEvent::Audio { payload, timestamp, marker });
         }
         None
     }
@@ -231,22 +227,26 @@ fn event_payload_type(sdp: &str) -> Option<u8> {
 fn each_payload_type_once(sdp: &str) -> String {
     let mut lines: Vec<String> = Vec::new();
     for line in sdp.lines() {
+        let described = line.starts_with("a=rtpmap:") || line.starts_with("a=fmtp:");
         if line.starts_with("m=audio ") {
-            let mut words: Vec<&str> = Vec::new();
-            for (index, word) in line.split(' ').enumerate() {
-                if index < 3 || !words.iter().skip(3).any(|known| *known == word) {
-                    words.push(word);
-                }
-            }
-            lines.push(words.join(" "));
-        } else {
-            let described = line.starts_with("a=rtpmap:") || line.starts_with("a=fmtp:");
-            if !(described && lines.iter().any(|known| known == line)) {
-                lines.push(line.to_owned());
-            }
+            lines.push(each_format_once(line));
+        } else if !(described && lines.iter().any(|known| known == line)) {
+            lines.push(line.to_owned());
         }
     }
     lines.join("\r\n") + "\r\n"
+}
+
+/// A media line without repeated formats: `m=audio PORT PROFILE FORMAT…`.
+fn each_format_once(line: &str) -> String {
+    let mut words: Vec<&str> = Vec::new();
+    for (index, word) in line.split(' ').enumerate() {
+        let is_format = index > 2;
+        if !(is_format && words.iter().skip(3).any(|known| *known == word)) {
+            words.push(word);
+        }
+    }
+    words.join(" ")
 }
 
 #[cfg(test)]
