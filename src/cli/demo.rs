@@ -31,7 +31,9 @@ pub(super) fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     let Arguments { once, no_call, torture, address, directory, no_pbx } = arguments;
     let program = std::env::current_exe()?;
     let settings = crate::demo::settings::Settings::at(address, directory, program);
-    let settings = crate::demo::settings::Settings { simulated_pbx: !no_pbx, ..settings };
+    // Somebody else's PBX, such as SIPp, is awaited beside the gateway.
+    let pbx = if no_pbx { (address, 5070).into() } else { settings.pbx };
+    let settings = crate::demo::settings::Settings { simulated_pbx: !no_pbx, pbx, ..settings };
     let options = crate::demo::Options { once, no_call, torture, settings };
     super::block_on(async move {
         crate::demo::run(options).await?;
