@@ -5,7 +5,7 @@
 use crate::ids::{NodeId, RecordingId};
 use crate::recording::chain::Hash;
 use crate::recording::chain::sha256;
-use crate::recording::fields::{Reader, Writer};
+use crate::recording::fields::{Reader, Short, Writer};
 
 /// Bytes of the file header.
 pub const FILE_HEADER_BYTES: usize = 256;
@@ -370,4 +370,10 @@ pub enum ContainerError {
     /// The chunk's CRC32C does not match.
     #[error("the checksum does not match")]
     Crc,
+}
+
+impl From<Short> for ContainerError {
+    fn from(Short: Short) -> Self {
+        Self::Short
+    }
 }

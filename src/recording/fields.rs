@@ -1,6 +1,8 @@
 //! Fields of fixed width, one after the other, little endian.
 
-use crate::recording::container::ContainerError;
+/// The bytes end before the field does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Short;
 
 /// Writes fields one after the other into an array; what does not fit is a fault of the layout, seen by the golden test.
 #[derive(Debug)]
@@ -39,31 +41,31 @@ impl<'a> Reader<'a> {
     }
 
     /// The next `N` bytes.
-    pub fn take<const N: usize>(&mut self) -> Result<[u8; N], ContainerError> {
-        let (field, rest) = self.rest.split_first_chunk::<N>().ok_or(ContainerError::Short)?;
+    pub fn take<const N: usize>(&mut self) -> Result<[u8; N], Short> {
+        let (field, rest) = self.rest.split_first_chunk::<N>().ok_or(Short)?;
         self.rest = rest;
         Ok(*field)
     }
 
     /// The next `len` bytes.
-    pub fn slice(&mut self, len: usize) -> Result<&'a [u8], ContainerError> {
-        let (field, rest) = self.rest.split_at_checked(len).ok_or(ContainerError::Short)?;
+    pub fn slice(&mut self, len: usize) -> Result<&'a [u8], Short> {
+        let (field, rest) = self.rest.split_at_checked(len).ok_or(Short)?;
         self.rest = rest;
         Ok(field)
     }
 
     /// The next 16 bits.
-    pub fn u16(&mut self) -> Result<u16, ContainerError> {
+    pub fn u16(&mut self) -> Result<u16, Short> {
         self.take().map(u16::from_le_bytes)
     }
 
     /// The next 32 bits.
-    pub fn u32(&mut self) -> Result<u32, ContainerError> {
+    pub fn u32(&mut self) -> Result<u32, Short> {
         self.take().map(u32::from_le_bytes)
     }
 
     /// The next 64 bits.
-    pub fn u64(&mut self) -> Result<u64, ContainerError> {
+    pub fn u64(&mut self) -> Result<u64, Short> {
         self.take().map(u64::from_le_bytes)
     }
 

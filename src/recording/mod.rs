@@ -4,6 +4,7 @@
 
 pub mod chain;
 pub mod container;
+pub mod desk;
 pub mod fields;
 pub mod filter;
 pub mod io;

@@ -1,7 +1,12 @@
 //! The recorder without a disk: what it orders is played back.
 #![cfg(test)]
 
+use std::time::Duration;
+
 use super::*;
+use crate::clock::Clock;
+use crate::recording::desk::{NewFile, SpoolOrder};
+use crate::recording::model::{RecordingEnded, RecordingFailed, WrappedKey};
 use crate::recording::playback::{PlayableRecording, PlayableSegment};
 use crate::recording::segment::{ResyncReason, TimelineEvent};
 use crate::recording::testing::{

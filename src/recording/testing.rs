@@ -10,7 +10,7 @@ use crate::clock::{Clock, WallTime};
 use crate::ids::{CallId, Extension, RecordingId, SessionId, TrunkName};
 use crate::media::tap::{Samples8k, TapBody, TapChannel, TapFrame, TapId};
 use crate::recording::chain::NodeKey;
-use crate::recording::recorder::RecorderConfig;
+use crate::recording::desk::RecorderConfig;
 use crate::recording::seal::VaultKey;
 use crate::recording::{CallDirection, Obligation, RecordingSession};
 

@@ -13,11 +13,12 @@ use tokio::sync::mpsc;
 
 use crate::clock::Clock;
 use crate::ids::RecordingId;
+use crate::recording::desk::{NewFile, SpoolOrder};
 use crate::recording::io::disk::{Watermarks, reserve};
 use crate::recording::io::journal::{Journal, JournalRecord};
 use crate::recording::io::object_store::file_name;
 use crate::recording::model::RecordingMeta;
-use crate::recording::recorder::{NewFile, SpoolOrder, SpoolReport};
+use crate::recording::recorder::SpoolReport;
 
 /// Orders on their way to the spool thread: 10 s of 200 calls.
 pub const SPOOL_QUEUE: usize = 8_192;

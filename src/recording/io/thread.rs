@@ -15,6 +15,7 @@ use tokio::sync::{mpsc, watch};
 use crate::clock::Clock;
 use crate::media::tap::TapFrame;
 use crate::recording::chain::NodeKey;
+use crate::recording::desk::{Output, RecorderConfig};
 use crate::recording::io::catalog::Catalog;
 use crate::recording::io::disk::{self, Watermarks};
 use crate::recording::io::indexer::{self, Indexer, JOURNAL_QUEUE};
@@ -23,7 +24,7 @@ use crate::recording::io::keys::{self, KeyFileError};
 use crate::recording::io::object_store::{VaultStore, VaultStoreError};
 use crate::recording::io::recover::recover;
 use crate::recording::io::spool::{SPOOL_QUEUE, Spool, SpoolLinks, SpoolMessage, SpoolSender};
-use crate::recording::recorder::{Input, Output, Recorder, RecorderConfig, SpoolReport};
+use crate::recording::recorder::{Input, Recorder, SpoolReport};
 use crate::recording::seal::Recipient;
 use crate::recording::{Command, Event};
 

@@ -4,8 +4,8 @@ use std::time::Instant;
 
 use super::RecordingStream;
 use crate::clock::WallTime;
+use crate::recording::desk::{Desk, SpoolOrder};
 use crate::recording::model::{FailureReason, RecordingEnded, RecordingFailed, RecordingState, SealedBy};
-use crate::recording::recorder::{Desk, SpoolOrder};
 use crate::recording::timeline::SAMPLE_RATE;
 
 impl RecordingStream {

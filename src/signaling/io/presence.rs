@@ -11,7 +11,7 @@ use crate::auth::Identity;
 use crate::clock::Clock;
 use crate::ids::{CallId, Extension, SignalingId};
 use crate::limits::SIGNALING_QUEUE;
-use crate::signaling::io::socket::Joining;
+use crate::signaling::io::joining::Joining;
 use crate::signaling::session::Opened;
 use crate::signaling::{AgentState, CloseCode, Command, Config, Event, Notification};
 

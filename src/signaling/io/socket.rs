@@ -12,6 +12,7 @@ use tokio::time::timeout;
 
 use crate::ids::SignalingId;
 use crate::limits::{SIGNALING_OPENING_MAX, SIGNALING_QUEUE, SIGNALING_WRITE_TIMEOUT};
+use crate::signaling::io::joining::Joining;
 use crate::signaling::io::presence::{Control, Presence};
 use crate::signaling::message::failure;
 use crate::signaling::session::{Input, Opened, Opening, OpeningInput, OpeningOutput, Output, Session, Verified};
@@ -31,13 +32,6 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 pub trait TokenVerifier: Send + Sync {
     /// The person and their login, or `None` where the token is not, or no longer, good.
     async fn verify(&self, token: &str) -> Option<Verified>;
-}
-
-/// A socket whose `session.open` is good, on its way to its session.
-#[derive(Debug)]
-pub(super) struct Joining {
-    pub(super) opened: Opened,
-    socket: WebSocket,
 }
 
 /// Takes `WebSocket`s and runs their sessions.

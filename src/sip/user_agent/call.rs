@@ -5,7 +5,6 @@ use std::time::Instant;
 use crate::ids::LegId;
 use crate::ids::SessionId;
 use crate::pii::Pii;
-use crate::sip::Body;
 use crate::sip::Event;
 use crate::sip::Flow;
 use crate::sip::Invitation;
@@ -19,33 +18,20 @@ use crate::sip::dialog::OutboundInvite;
 use crate::sip::dialog::outbound_invite;
 use crate::sip::dialog::state::SessionPair;
 use crate::sip::dialog::usage;
-use crate::sip::message::CSeq;
 use crate::sip::message::HeaderName;
-use crate::sip::message::Host;
 use crate::sip::message::Method;
 use crate::sip::message::NameAddr;
 use crate::sip::message::Request;
 use crate::sip::message::Response;
-use crate::sip::message::SipUri;
 use crate::sip::transaction::TransactionKey;
 use crate::sip::user_agent::Output;
-use crate::sip::user_agent::Target;
 use crate::sip::user_agent::Trunk;
 use crate::sip::user_agent::UserAgent;
 use crate::sip::user_agent::client::Outcome;
 use crate::sip::user_agent::client::Owner;
-use crate::sip::user_agent::inspect;
+use crate::sip::user_agent::outbound::Outbound;
 use crate::sip::user_agent::usages::UsageEntry;
 use crate::sip::user_agent::usages::UsageMachine;
-
-/// An outbound INVITE: its machine, and what each attempt is built from.
-#[derive(Debug)]
-pub(super) struct Outbound {
-    pub(super) machine: OutboundInvite,
-    invite: OutgoingInvite,
-    call_id: String,
-    tag: String,
-}
 
 impl UserAgent {
     // --- inbound ---
@@ -95,7 +81,7 @@ impl UserAgent {
         };
         let machine = OutboundInvite::new(leg, settings.targets.len(), self.config.timing, self.config.failover_after);
         let (call_id, tag) = (format!("{}{}", self.new_tag(), self.new_tag()), self.new_tag());
-        let outbound = Outbound { machine, invite, call_id, tag };
+        let outbound = Outbound { machine, wanted: invite, call_id, tag };
         // Until a target is chosen there is no path; each attempt sets it.
         let nowhere = std::net::SocketAddr::from(([0, 0, 0, 0], 0));
         let flow = Flow { transport: crate::sip::Transport::Udp, local: nowhere, remote: nowhere, connection: None };
@@ -123,7 +109,7 @@ impl UserAgent {
         let trunk = self.config.trunks.get(entry.trunk)?;
         let target = trunk.targets.get(target)?;
         let flow = self.config.path_to(trunk, target.transport, target.address)?;
-        Some((entry.trunk, build_invite(trunk, target, &flow, outbound, cseq), flow))
+        Some((entry.trunk, outbound.invite(trunk, target, &flow, cseq), flow))
     }
 
     /// An INVITE of ours came to something.
@@ -160,7 +146,7 @@ impl UserAgent {
             return;
         };
         let stands = outbound.machine.accept();
-        let shown_user = outbound.invite.from.user.expose().clone();
+        let shown_user = outbound.wanted.from.user.expose().clone();
         self.pump_usage(leg, now);
         let dialog = if stands { self.acknowledge(key, response) } else { None };
         let settings = dialog.and_then(|found| self.config.trunks.get(found.1).map(|settings| (found, settings)));
@@ -213,37 +199,6 @@ impl UserAgent {
         self.clients.get_mut(key)?.acks.push((id, hop, bytes));
         Some((dialog, trunk, flow))
     }
-}
-
-fn build_invite(trunk: &Trunk, target: &Target, flow: &Flow, outbound: &Outbound, cseq: u32) -> Request {
-    let invite = &outbound.invite;
-    let shown = trunk.shown_host(flow.local);
-    let domain = trunk.domain.as_deref().and_then(Host::parse);
-    let callee_host = domain.clone().unwrap_or_else(|| Host::from(target.address.ip()));
-    let callee_port = if domain.is_some() { None } else { Some(target.address.port()) };
-    let callee = SipUri::with_user(&invite.called, callee_host, callee_port);
-    let mut from = NameAddr::new(SipUri::with_user(invite.from.user.expose(), domain.unwrap_or(shown), None));
-    from.display_name = invite.from.display_name.as_ref().map(|name| name.expose().clone());
-    from.set_tag(&outbound.tag);
-    let to = NameAddr::new(callee.clone());
-
-    let mut request = Request::new(Method::Invite, callee.into());
-    let session = SessionPair { local: invite.session_id, remote: None };
-    let headers = &mut request.headers;
-    headers.push(HeaderName::MaxForwards, "70");
-    headers.push(HeaderName::From, from.to_string());
-    headers.push(HeaderName::To, to.to_string());
-    headers.push(HeaderName::CallId, outbound.call_id.clone());
-    headers.push(HeaderName::CSeq, CSeq { number: cseq, method: Method::Invite }.to_string());
-    headers.push(HeaderName::Contact, trunk.contact(invite.from.user.expose(), flow));
-    headers.push(HeaderName::Allow, inspect::ALLOW);
-    headers.push(HeaderName::Supported, "");
-    headers.push(HeaderName::SessionId, session.to_header());
-    for (name, value) in &trunk.headers {
-        headers.push(HeaderName::from_wire(name), value.clone());
-    }
-    request.set_body(Body::sdp(invite.offer.clone()));
-    request
 }
 
 /// What the call room is told of an INVITE.

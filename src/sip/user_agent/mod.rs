@@ -7,6 +7,7 @@ mod client;
 pub mod config;
 mod dispatch;
 mod inspect;
+mod outbound;
 mod reach;
 mod schedule;
 mod server;

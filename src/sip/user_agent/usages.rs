@@ -17,8 +17,8 @@ use crate::sip::user_agent::Output;
 use crate::sip::user_agent::SipTimer;
 use crate::sip::user_agent::UserAgent;
 use crate::sip::user_agent::Wake;
-use crate::sip::user_agent::call::Outbound;
 use crate::sip::user_agent::client::Owner;
+use crate::sip::user_agent::outbound::Outbound;
 
 /// One usage, and by which path its peer is reached.
 #[derive(Debug)]

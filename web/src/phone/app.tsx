@@ -6,8 +6,9 @@ import { Incoming } from './incoming';
 import { Login } from './login';
 import { Recent } from './recent';
 import { StateSelector } from './state_selector';
-import { logOut, notice, phone, reconnectNow, stage, takeBack } from './store';
+import { logOut, phone, reconnectNow, stage, takeBack } from './store';
 import { words } from './strings';
+import { Toast } from './toast';
 
 export function App() {
   if (stage.value === 'checking') return <main class="shell" aria-busy="true" />;
@@ -81,29 +82,6 @@ function Banners() {
         </p>
       )}
       {draining && <p class="banner warn">{words.draining}</p>}
-    </div>
-  );
-}
-
-export function Toast() {
-  const message = notice.value;
-  return (
-    <div role={message?.kind === 'fault' ? 'alert' : 'status'} class="toast-place">
-      {message && (
-        <p class={`toast ${message.kind}`}>
-          <span class="grow">{message.text}</span>
-          <button
-            type="button"
-            class="close"
-            aria-label={words.dismiss}
-            onClick={() => {
-              notice.value = null;
-            }}
-          >
-            ×
-          </button>
-        </p>
-      )}
     </div>
   );
 }

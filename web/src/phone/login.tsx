@@ -2,10 +2,10 @@ import { useSignal } from '@preact/signals';
 import type { TargetedSubmitEvent } from 'preact';
 import { useEffect, useRef } from 'preact/hooks';
 import { LoginError } from './api';
-import { Toast } from './app';
 import { HandsetIcon } from './icons';
 import { logIn } from './store';
 import { words } from './strings';
+import { Toast } from './toast';
 
 export function Login() {
   const busy = useSignal(false);

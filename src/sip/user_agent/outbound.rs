@@ -1,0 +1,60 @@
+//! An INVITE of ours until its 2xx.
+
+use crate::sip::Body;
+use crate::sip::Flow;
+use crate::sip::OutgoingInvite;
+use crate::sip::dialog::OutboundInvite;
+use crate::sip::dialog::state::SessionPair;
+use crate::sip::message::CSeq;
+use crate::sip::message::HeaderName;
+use crate::sip::message::Host;
+use crate::sip::message::Method;
+use crate::sip::message::NameAddr;
+use crate::sip::message::Request;
+use crate::sip::message::SipUri;
+use crate::sip::user_agent::Target;
+use crate::sip::user_agent::Trunk;
+use crate::sip::user_agent::inspect;
+
+/// An outbound INVITE: its machine, and what each attempt is built from.
+#[derive(Debug)]
+pub(super) struct Outbound {
+    pub(super) machine: OutboundInvite,
+    pub(super) wanted: OutgoingInvite,
+    pub(super) call_id: String,
+    pub(super) tag: String,
+}
+
+impl Outbound {
+    /// The INVITE of one attempt.
+    pub(super) fn invite(&self, trunk: &Trunk, target: &Target, flow: &Flow, cseq: u32) -> Request {
+        let wanted = &self.wanted;
+        let shown = trunk.shown_host(flow.local);
+        let domain = trunk.domain.as_deref().and_then(Host::parse);
+        let callee_host = domain.clone().unwrap_or_else(|| Host::from(target.address.ip()));
+        let callee_port = if domain.is_some() { None } else { Some(target.address.port()) };
+        let callee = SipUri::with_user(&wanted.called, callee_host, callee_port);
+        let mut from = NameAddr::new(SipUri::with_user(wanted.from.user.expose(), domain.unwrap_or(shown), None));
+        from.display_name = wanted.from.display_name.as_ref().map(|name| name.expose().clone());
+        from.set_tag(&self.tag);
+        let to = NameAddr::new(callee.clone());
+
+        let mut request = Request::new(Method::Invite, callee.into());
+        let session = SessionPair { local: wanted.session_id, remote: None };
+        let headers = &mut request.headers;
+        headers.push(HeaderName::MaxForwards, "70");
+        headers.push(HeaderName::From, from.to_string());
+        headers.push(HeaderName::To, to.to_string());
+        headers.push(HeaderName::CallId, self.call_id.clone());
+        headers.push(HeaderName::CSeq, CSeq { number: cseq, method: Method::Invite }.to_string());
+        headers.push(HeaderName::Contact, trunk.contact(wanted.from.user.expose(), flow));
+        headers.push(HeaderName::Allow, inspect::ALLOW);
+        headers.push(HeaderName::Supported, "");
+        headers.push(HeaderName::SessionId, session.to_header());
+        for (name, value) in &trunk.headers {
+            headers.push(HeaderName::from_wire(name), value.clone());
+        }
+        request.set_body(Body::sdp(wanted.offer.clone()));
+        request
+    }
+}
