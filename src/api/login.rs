@@ -22,6 +22,7 @@ use crate::auth::session_token::seconds;
 use crate::auth::user_name::UserName;
 use crate::auth::{Identity, Role};
 use crate::clock::WallTime;
+use crate::telemetry::metrics::LOGINS;
 
 #[derive(Deserialize)]
 pub(super) struct LoginRequest {
@@ -58,14 +59,14 @@ pub(super) async fn login(
     let wall = state.clock.wall(now);
     let known_browser = cookies::value(&headers, cookies::KNOWN_BROWSER);
     if let Admission::Refused { retry_after } = state.desk.admit(&user, known_browser, now, wall) {
-        metrics::counter!("tandem_logins_total", "result" => "too_many").increment(1);
+        metrics::counter!(LOGINS.name, "result" => "too_many").increment(1);
         return Err(Problem::retry_after(Kind::LoginTooMany, retry_after));
     }
     let identity = judged(&state, &user, &password).await?;
     if identity.roles.is_empty() {
         return Err(Problem::new(Kind::LoginWithoutRole));
     }
-    metrics::counter!("tandem_logins_total", "result" => "accepted").increment(1);
+    metrics::counter!(LOGINS.name, "result" => "accepted").increment(1);
     record(&state, &identity, AuditAction::Login, peer);
 
     let tokens = state.desk.open(identity, wall);
@@ -117,7 +118,7 @@ async fn judged(state: &ApiState, user: &UserName, password: &SecretString) -> R
             ("unavailable", Problem::retry_after(Kind::DirectoryDown, std::time::Duration::from_secs(5)))
         }
     };
-    metrics::counter!("tandem_logins_total", "result" => label).increment(1);
+    metrics::counter!(LOGINS.name, "result" => label).increment(1);
     Err(problem)
 }
 

@@ -29,6 +29,7 @@ use crate::signaling::io::socket::TokenVerifier;
 use crate::signaling::session::Verified;
 use crate::sip;
 use crate::sip::io::task::SipHandle;
+use crate::telemetry::metrics::ALARMS;
 use crate::worker;
 use crate::worker::io::recorder_ring::TapConsumer;
 use crate::worker::io::thread::WorkerHandle;
@@ -69,7 +70,7 @@ impl Rooms for Wires {
     fn record(&self, record: CallRecord) {
         if let Err(error) = self.records.try_send(record) {
             tracing::error!("a call record is lost: {error}");
-            metrics::counter!("tandem_alarms_total", "what" => "call_record_lost").increment(1);
+            metrics::counter!(ALARMS.name, "what" => "call_record_lost").increment(1);
         }
     }
 

@@ -34,18 +34,54 @@ const fn gauge(name: &'static str, labels: &'static str, meaning: &'static str) 
     Metric { name, kind: Kind::Gauge, unit: Unit::Count, labels, meaning }
 }
 
+/// Calls now.
+pub const CALLS: Metric = gauge("tandem_calls", "", "calls now");
+/// Calls that ended, by the cause table's word.
+pub const CALLS_ENDED: Metric =
+    counter("tandem_calls_ended_total", "outcome", "calls that ended, by the cause table's word");
+/// Calls refused before anything rang.
+pub const CALLS_REFUSED: Metric = counter("tandem_calls_refused_total", "cause", "calls refused before anything rang");
+/// Logins, by how they were judged.
+pub const LOGINS: Metric = counter("tandem_logins_total", "result", "logins, by how they were judged");
+/// SIP messages that were not served: malformed, of an unknown source, and the like.
+pub const SIP_MESSAGES: Metric = counter(
+    "tandem_sip_messages_total",
+    "what",
+    "SIP messages that were not served: malformed, of an unknown source, and the like",
+);
+/// SIP datagrams dropped before they were read, or not sent.
+pub const SIP_DATAGRAMS_DROPPED: Metric = counter(
+    "tandem_sip_datagrams_dropped_total",
+    "direction",
+    "SIP datagrams dropped before they were read, or not sent",
+);
+/// SIP stream connections refused: too many.
+pub const SIP_CONNECTIONS_REFUSED: Metric =
+    counter("tandem_sip_connections_refused_total", "", "SIP stream connections refused: too many");
+/// SIP streams closed for their messages could not be told apart.
+pub const SIP_FRAMING_LOST: Metric =
+    counter("tandem_sip_framing_lost_total", "", "SIP streams closed for their messages could not be told apart");
+/// Media packets dropped: wrong source, malformed, not authentic.
+pub const MEDIA_PACKETS_DROPPED: Metric = counter(
+    "tandem_media_packets_dropped_total",
+    "leg",
+    "media packets dropped: wrong source, malformed, not authentic",
+);
+/// Events that an operator must look at.
+pub const ALARMS: Metric = counter("tandem_alarms_total", "what", "events that an operator must look at");
+
 /// The table.
 pub const METRICS: &[Metric] = &[
-    gauge("tandem_calls", "", "calls now"),
-    counter("tandem_calls_ended_total", "outcome", "calls that ended, by the cause table's word"),
-    counter("tandem_calls_refused_total", "cause", "calls refused before anything rang"),
-    counter("tandem_sip_messages_total", "what", "SIP messages that were not served: malformed, unknown source, …"),
-    counter(
-        "tandem_media_packets_dropped_total",
-        "leg",
-        "media packets dropped: wrong source, malformed, not authentic",
-    ),
-    counter("tandem_alarms_total", "what", "events that an operator must look at"),
+    CALLS,
+    CALLS_ENDED,
+    CALLS_REFUSED,
+    LOGINS,
+    SIP_MESSAGES,
+    SIP_DATAGRAMS_DROPPED,
+    SIP_CONNECTIONS_REFUSED,
+    SIP_FRAMING_LOST,
+    MEDIA_PACKETS_DROPPED,
+    ALARMS,
 ];
 
 /// Tells the exporter what each metric means.

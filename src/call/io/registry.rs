@@ -40,6 +40,7 @@ use crate::signaling::CallRequest;
 use crate::signaling::RequestToken;
 use crate::sip;
 use crate::sip::Invitation;
+use crate::telemetry::metrics::{CALLS, CALLS_REFUSED};
 use crate::worker;
 use crate::worker::TapId;
 
@@ -238,7 +239,7 @@ impl Registry {
                 let leg = invitation.leg;
                 let refused = record::refused_at_the_door(ids, &invitation, cause, self.clock.wall(self.clock.now()));
                 self.rooms.record(refused);
-                metrics::counter!("tandem_calls_refused_total", "cause" => cause.word()).increment(1);
+                metrics::counter!(CALLS_REFUSED.name, "cause" => cause.word()).increment(1);
                 if self.rooms.sip(sip::Command::Refuse { leg, refusal }).is_err() {
                     tracing::error!("a refusal found no room at the SIP task");
                 }
@@ -360,7 +361,7 @@ impl Registry {
 
     fn gauge(&self) {
         #[expect(clippy::cast_precision_loss, reason = "a gauge; calls are far below 2^52")]
-        metrics::gauge!("tandem_calls").set(self.calls.len() as f64);
+        metrics::gauge!(CALLS.name).set(self.calls.len() as f64);
     }
 
     fn new_ids(&mut self, call: Option<CallId>, trunk_leg: Option<LegId>) -> CallIds {

@@ -14,6 +14,7 @@ use crate::call::io::rooms::Rooms;
 use crate::clock::Clock;
 use crate::ids::CallId;
 use crate::ids::SignalingId;
+use crate::telemetry::metrics::{ALARMS, CALLS_ENDED};
 use crate::worker;
 
 /// Where a call's commands go.
@@ -37,7 +38,7 @@ pub(super) async fn run(mut call: Call, id: CallId, mut mailbox: mpsc::Receiver<
         drain(&mut call, id, &route);
         if let Some(cause) = call.outcome() {
             tracing::info!(call = %id, outcome = cause.word(), "call ended");
-            metrics::counter!("tandem_calls_ended_total", "outcome" => cause.word()).increment(1);
+            metrics::counter!(CALLS_ENDED.name, "outcome" => cause.word()).increment(1);
             return id;
         }
         let deadline = call.poll_timeout().map(|(at, _)| TokioInstant::from_std(at));
@@ -79,7 +80,7 @@ fn drain(call: &mut Call, id: CallId, route: &Route) {
             }
             Output::Alarm(what) => {
                 tracing::error!(call = %id, phase = call.phase_name(), "alarm: {what}");
-                metrics::counter!("tandem_alarms_total", "what" => what).increment(1);
+                metrics::counter!(ALARMS.name, "what" => what).increment(1);
                 Ok(())
             }
         };

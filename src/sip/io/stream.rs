@@ -26,6 +26,7 @@ use crate::sip::io::Inbound;
 use crate::sip::io::Internal;
 use crate::sip::message::framing::{Framed, StreamFramer};
 use crate::sip::message::sanity;
+use crate::telemetry::metrics::{SIP_CONNECTIONS_REFUSED, SIP_FRAMING_LOST};
 
 /// Bytes of one read.
 const READ_BYTES: usize = 16_384;
@@ -146,7 +147,7 @@ impl Streams {
         let stranger = (!is_trunk).then(|| Arc::clone(&self.strangers).try_acquire_owned());
         let (Ok(permit), Ok(stranger)) = (Arc::clone(&self.connections).try_acquire_owned(), stranger.transpose())
         else {
-            metrics::counter!("tandem_sip_connections_refused_total").increment(1);
+            metrics::counter!(SIP_CONNECTIONS_REFUSED.name).increment(1);
             return;
         };
         let permits = (permit, stranger);
@@ -278,7 +279,7 @@ impl Streams {
             }
             Framed::Pong => None,
             Framed::Bad { status, why, head } => {
-                metrics::counter!("tandem_sip_framing_lost_total").increment(1);
+                metrics::counter!(SIP_FRAMING_LOST.name).increment(1);
                 if let Some(refusal) = sanity::refuse(&head, status, why).refusal_bytes() {
                     drop(connection.enqueue(refusal, self.config.queue_bytes_max));
                 }

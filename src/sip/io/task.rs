@@ -16,6 +16,7 @@ use crate::sip::user_agent::Counter;
 use crate::sip::user_agent::Input;
 use crate::sip::user_agent::Output;
 use crate::sip::user_agent::UserAgent;
+use crate::telemetry::metrics::SIP_MESSAGES;
 
 /// The way to the SIP task. Cheap to clone; the task ends when the last one is dropped.
 #[derive(Debug, Clone)]
@@ -116,7 +117,7 @@ impl SipTask {
                 Output::Send { flow, bytes } => self.transports.send(flow, bytes),
                 Output::Event(event) => self.tell(event),
                 Output::Count(counter) => {
-                    metrics::counter!("tandem_sip_messages_total", "what" => counter_label(counter)).increment(1);
+                    metrics::counter!(SIP_MESSAGES.name, "what" => counter_label(counter)).increment(1);
                 }
             }
         }

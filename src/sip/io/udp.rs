@@ -15,6 +15,7 @@ use crate::sip::Flow;
 use crate::sip::Transport;
 use crate::sip::io::Inbound;
 use crate::sip::io::Internal;
+use crate::telemetry::metrics::SIP_DATAGRAMS_DROPPED;
 
 /// A bound socket.
 #[derive(Debug, Clone)]
@@ -52,7 +53,7 @@ impl UdpPort {
         match self.socket.try_send_to(bytes, remote) {
             Ok(_) => Ok(()),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                metrics::counter!("tandem_sip_datagrams_dropped_total", "direction" => "out").increment(1);
+                metrics::counter!(SIP_DATAGRAMS_DROPPED.name, "direction" => "out").increment(1);
                 Ok(())
             }
             Err(error) => Err(error),
@@ -63,7 +64,7 @@ impl UdpPort {
         let bytes = Bytes::copy_from_slice(datagram);
         let flow = Flow { transport: Transport::Udp, local: self.local, remote, connection: None };
         if inbound.try_send(Internal::Inbound(Inbound::Message { flow, bytes })).is_err() {
-            metrics::counter!("tandem_sip_datagrams_dropped_total", "direction" => "in").increment(1);
+            metrics::counter!(SIP_DATAGRAMS_DROPPED.name, "direction" => "in").increment(1);
         }
     }
 

@@ -20,6 +20,7 @@ use crate::ids::CallId;
 use crate::ids::LegId;
 use crate::limits::DEFERRED_HANDSHAKES_MAX;
 use crate::limits::RTP_DATAGRAM_BYTES_MAX;
+use crate::telemetry::metrics::MEDIA_PACKETS_DROPPED;
 use crate::webrtc::stun;
 use crate::webrtc::stun::DatagramKind;
 use crate::worker::Command;
@@ -237,7 +238,7 @@ impl Turn {
             self.sweep_at = now + SWEEP_INTERVAL;
             self.demux.expire(now);
             let strays = std::mem::take(&mut self.dropped);
-            metrics::counter!("tandem_media_packets_dropped_total", "leg" => "none").increment(strays);
+            metrics::counter!(MEDIA_PACKETS_DROPPED.name, "leg" => "none").increment(strays);
         }
     }
 

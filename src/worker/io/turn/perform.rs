@@ -13,6 +13,7 @@ use crate::ids::CallId;
 use crate::ids::LegId;
 use crate::limits::WORKER_EVENTS;
 use crate::media::tap::TapFrame;
+use crate::telemetry::metrics::MEDIA_PACKETS_DROPPED;
 use crate::worker::Event;
 use crate::worker::EventKind;
 use crate::worker::LegFailure;
@@ -137,7 +138,7 @@ impl Turn {
         let before = slot.counted.insert(leg, stats.packets_dropped).unwrap_or(0);
         let new = stats.packets_dropped.saturating_sub(before);
         let side = if slot.trunks.contains_key(&leg) { "trunk" } else { "agent" };
-        metrics::counter!("tandem_media_packets_dropped_total", "leg" => side).increment(new);
+        metrics::counter!(MEDIA_PACKETS_DROPPED.name, "leg" => side).increment(new);
     }
 
     /// In order, and without waiting. Statistics are the first to go when too many events wait.
