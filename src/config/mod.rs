@@ -170,6 +170,17 @@ mod tests {
     }
 
     #[test]
+    fn a_wildcard_that_no_peer_can_be_told_is_refused() {
+        for key in ["udp = \"", "media_bind = \"", "browser_bind = \""] {
+            let (head, rest) = EXAMPLE.split_once(key).unwrap();
+            let (address, rest) = rest.split_once('"').unwrap();
+            let wildcard = if address.contains(':') { "0.0.0.0:5060" } else { "0.0.0.0" };
+            let complaint = complaint(&format!("{head}{key}{wildcard}\"{rest}"));
+            assert!(complaint.contains("0.0.0.0 cannot be told to a peer"), "{complaint}");
+        }
+    }
+
+    #[test]
     fn the_environment_overrules_the_file() {
         let variable = ("TANDEM__AGENTS__CALLS_MAX".to_owned(), "7".to_owned());
         let file = parse(&source(EXAMPLE), env::overrides(std::iter::once(variable))).unwrap();

@@ -77,8 +77,8 @@ impl Default for Log {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Sip {
-    pub(super) udp: SocketAddr,
-    pub(super) tcp: Option<SocketAddr>,
+    pub(super) udp: Spanned<SocketAddr>,
+    pub(super) tcp: Option<Spanned<SocketAddr>>,
     pub(super) advertised: Option<String>,
 }
 
@@ -93,7 +93,7 @@ pub(super) struct Trunk {
     pub(super) codecs: Spanned<Vec<Codec>>,
     #[serde(default = "twenty_ms")]
     pub(super) ptime: Spanned<Span>,
-    pub(super) media_bind: IpAddr,
+    pub(super) media_bind: Spanned<IpAddr>,
     pub(super) media_advertised: Option<IpAddr>,
     #[serde(default)]
     pub(super) recording: RecordingObligation,
@@ -176,7 +176,7 @@ impl Default for Agents {
 #[serde(deny_unknown_fields)]
 pub(super) struct Media {
     pub(super) workers: Option<Spanned<usize>>,
-    pub(super) browser_bind: IpAddr,
+    pub(super) browser_bind: Spanned<IpAddr>,
     pub(super) browser_port: u16,
     #[serde(default)]
     pub(super) browser_advertised: Vec<IpAddr>,

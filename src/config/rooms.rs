@@ -1,6 +1,8 @@
 //! What each room makes of the file.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::ops::Range;
 use std::path::Path;
 
 use crate::auth::Role;
@@ -45,10 +47,10 @@ pub(super) fn build(file: raw::File, source: &Source) -> Result<Config, ConfigEr
         node_name: file.node.name.clone(),
         drain_timeout: file.node.drain_timeout.0,
         log: log(&file.log),
-        sip: SipListen { udp: file.sip.udp, tcp: file.sip.tcp },
+        sip: sip_listen(&file.sip, source)?,
         trunks,
         workers: workers(&file.media, source)?,
-        worker: worker(&file.media),
+        worker: worker(&file.media, source)?,
         http: http(file.http.plain, &file.http, &folder)?,
         signaling: signaling(&file.http, &file.agents, &call),
         desk: desk(&file.login),
@@ -126,8 +128,11 @@ fn trunk_policy(trunk: &raw::Trunk, source: &Source) -> Result<TrunkPolicy, Conf
         raw::RecordingObligation::BestEffort => Obligation::BestEffort,
         raw::RecordingObligation::Never => Obligation::Never,
     };
-    let media_advertised = trunk.media_advertised.unwrap_or(trunk.media_bind);
-    Ok(TrunkPolicy { media_address: trunk.media_bind, media_advertised, codecs, ptime_ms, recording })
+    let media_address = *trunk.media_bind.get_ref();
+    let shown = trunk.media_advertised.is_some();
+    check_shown(media_address, trunk.media_bind.span(), shown, "media_advertised", source)?;
+    let media_advertised = trunk.media_advertised.unwrap_or(media_address);
+    Ok(TrunkPolicy { media_address, media_advertised, codecs, ptime_ms, recording })
 }
 
 fn dial_rule(
@@ -148,6 +153,23 @@ fn dial_rule(
         strip: rule.strip,
         prepend: rule.prepend.clone(),
     })
+}
+
+fn sip_listen(sip: &raw::Sip, source: &Source) -> Result<SipListen, ConfigError> {
+    for address in std::iter::once(&sip.udp).chain(&sip.tcp) {
+        check_shown(address.get_ref().ip(), address.span(), sip.advertised.is_some(), "advertised", source)?;
+    }
+    Ok(SipListen { udp: *sip.udp.get_ref(), tcp: sip.tcp.as_ref().map(|address| *address.get_ref()) })
+}
+
+/// A wildcard can be listened on, but no peer can be told to send there: the address to tell must be given.
+fn check_shown(bind: IpAddr, at: Range<usize>, shown: bool, key: &str, source: &Source) -> Result<(), ConfigError> {
+    if bind.is_unspecified() && !shown {
+        let message =
+            format!("{bind} cannot be told to a peer; expected an address of this host, or `{key}` beside it");
+        return Err(source.wrong(at, message));
+    }
+    Ok(())
 }
 
 fn user_agent_trunk(trunk: &raw::Trunk, advertised: Option<String>) -> sip::user_agent::Trunk {
@@ -263,15 +285,18 @@ fn roles(groups: &raw::Groups) -> RoleMap {
     RoleMap::new(borne.into_iter().flat_map(|(names, role)| names.iter().map(move |name| (name, role))))
 }
 
-fn worker(media: &raw::Media) -> crate::worker::io::Config {
-    crate::worker::io::Config {
-        browser_bind: (media.browser_bind, media.browser_port).into(),
+fn worker(media: &raw::Media, source: &Source) -> Result<crate::worker::io::Config, ConfigError> {
+    let browser_bind = *media.browser_bind.get_ref();
+    let shown = !media.browser_advertised.is_empty();
+    check_shown(browser_bind, media.browser_bind.span(), shown, "browser_advertised", source)?;
+    Ok(crate::worker::io::Config {
+        browser_bind: (browser_bind, media.browser_port).into(),
         browser_advertised: media.browser_advertised.clone(),
         trunk_ports: media.trunk_ports.0.clone(),
         rtp_timeout: media.rtp_timeout.0,
         calls_max: media.calls_max,
         ..crate::worker::io::Config::default()
-    }
+    })
 }
 
 fn recording(recording: &raw::Recording, vault: &raw::Vault, folder: &Path) -> RecordingConfig {
