@@ -232,7 +232,7 @@ impl Context {
         let answered = self.record.answered.is_some();
         let sip_code = (!answered).then_some(cause.sip_status());
         self.record.ended = Some(self.clock.wall(now));
-        self.record.end_reason = Some(cause.word());
+        self.record.end_reason = Some(cause.word().into());
         self.record.sip_status = sip_code;
         self.record.q850 = Some(cause.q850());
         let (call, reason) = (self.ids.call, cause.word().to_owned());

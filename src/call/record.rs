@@ -1,5 +1,10 @@
 //! The call record: what is kept of every call, refused ones too.
 
+use std::borrow::Cow;
+
+use serde::Deserialize;
+use serde::Serialize;
+
 use crate::call::CallIds;
 use crate::call::Cause;
 use crate::clock::WallTime;
@@ -9,14 +14,18 @@ use crate::ids::RecordingId;
 use crate::ids::SessionId;
 use crate::ids::TrunkName;
 use crate::recording::CallDirection;
+use crate::recording::serial::as_hex;
+use crate::recording::serial::as_ns;
+use crate::recording::serial::as_ns_option;
 use crate::sip::Invitation;
 
 /// One call, for the index. Written when it begins to ring, when it is answered and when it has ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CallRecord {
     /// The call.
     pub call: CallId,
     /// Session-ID (RFC 7989), our half.
+    #[serde(with = "as_hex")]
     pub session_id: SessionId,
     /// SIP's Call-ID on the trunk, where the trunk made it.
     pub sip_call_id: Option<String>,
@@ -33,13 +42,16 @@ pub struct CallRecord {
     /// The other party's display name.
     pub remote_name: Option<String>,
     /// When the INVITE came, or the agent dialled.
+    #[serde(with = "as_ns")]
     pub started: WallTime,
     /// When it was answered.
+    #[serde(with = "as_ns_option")]
     pub answered: Option<WallTime>,
     /// When it ended.
+    #[serde(with = "as_ns_option")]
     pub ended: Option<WallTime>,
     /// How it ended: the cause table's word.
-    pub end_reason: Option<&'static str>,
+    pub end_reason: Option<Cow<'static, str>>,
     /// SIP status, where the call was not answered.
     pub sip_status: Option<u16>,
     /// Q.850 cause.
@@ -65,7 +77,7 @@ pub fn refused_at_the_door(ids: CallIds, invitation: &Invitation, cause: Cause, 
         started: now,
         answered: None,
         ended: Some(now),
-        end_reason: Some(cause.word()),
+        end_reason: Some(Cow::Borrowed(cause.word())),
         sip_status: Some(cause.sip_status()),
         q850: Some(cause.q850()),
         recording: None,

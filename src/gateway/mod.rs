@@ -22,7 +22,9 @@ use crate::api;
 use crate::auth::io::desk::Desk;
 use crate::auth::io::directory::Directory;
 use crate::auth::io::ldap::LdapDirectory;
+use crate::call::io::record_backlog::RecordBacklog;
 use crate::call::io::records;
+use crate::call::io::records::RecordKeeper;
 use crate::call::io::registry::Registry;
 use crate::call::io::rooms::Control;
 use crate::call::io::rooms::Events;
@@ -121,9 +123,13 @@ pub async fn build(config: Config, metrics: PrometheusHandle) -> anyhow::Result<
     let presence = Presence::new(config.signaling.clone(), base.clock, chance, signaling_events, base.tasks.clone());
 
     let (sip_handle, from_trunks) = start_sip(&config, transports, &mut base, stop_sip.clone());
-    let (record_queue, records) = mpsc::channel(limits::CALL_RECORDS_QUEUE);
+    let (record_queue, records_of_calls) = mpsc::channel(limits::CALL_RECORDS_QUEUE);
     let keeper = Arc::new(CallRecords::new(index.pool.clone()));
-    base.tasks.spawn(records::keep(keeper, records, records::Backoff::default()));
+    let backlog = RecordBacklog::open(&config.recording.spool_dir.join("call-records"))
+        .context("the backlog of call records cannot be opened in the spool")?;
+    let keeper = RecordKeeper::new(keeper, backlog, records::Backoff::default())
+        .context("the backlog of call records cannot be read")?;
+    base.tasks.spawn(keeper.run(records_of_calls));
 
     let wires = Wires {
         sip: sip_handle.clone(),

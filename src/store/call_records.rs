@@ -57,7 +57,7 @@ impl CallRecords {
             record.agent_user.as_deref().map(clean),
             record.answered.map(WallTime::to_utc),
             record.ended.map(WallTime::to_utc),
-            record.end_reason,
+            record.end_reason.as_deref(),
             record.sip_status.map(|status| i16::try_from(status).unwrap_or(i16::MAX)),
             record.q850.map(i16::from),
             record.recording.map(RecordingId::as_uuid),

@@ -128,7 +128,7 @@ async fn without_database_at_start_calls_are_taken_and_recorded() {
     stage.gateway.stop();
     stage.database.stop();
     let before = log(&stage.settings).len();
-    let _serve = Serve::start(&stage.settings);
+    let serve = Serve::start(&stage.settings);
     readyz(stage.settings.http, 503, "cannot be reached").await;
     let said = log(&stage.settings)[before..].to_owned();
     assert!(said.contains("the database does not answer; trying again"), "{said}");
@@ -136,10 +136,26 @@ async fn without_database_at_start_calls_are_taken_and_recorded() {
     logged_in_again(&mut stage.bob).await;
     let call = Scenario::inbound("uac_answered", 153, stage.settings.sip, "1002");
     call.run().await.unwrap_or_else(|error| panic!("{error:#}\n{}", stage.gateway.last_words()));
+    let backlog = stage.settings.directory.join("spool/call-records");
+    wait_until("the call's end to be on disk", PATIENCE, async || {
+        let file = fs::read_dir(&backlog).ok()?.next()?.ok()?;
+        fs::read_to_string(file.path()).ok()?.contains("\"end_reason\":\"").then_some(())
+    })
+    .await;
+
+    // The process dies before the database is back: the next one brings both, the recording and the call's record.
+    drop(serve);
     stage.database.start().await.unwrap();
+    let _serve = Serve::start(&stage.settings);
     readyz(stage.settings.http, 200, "ready").await;
     stored(&stage).await;
     verify(&stage);
+    let url = stage.database.superuser_url();
+    wait_until("the call's record", PATIENCE, async || {
+        let ended = rows(&url, "SELECT 1 FROM call_record WHERE outcome IS NOT NULL").await;
+        (ended.len() == 1).then_some(())
+    })
+    .await;
     stage.strike().await;
 }
 

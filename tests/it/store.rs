@@ -193,6 +193,21 @@ async fn every_write_twice_leaves_one_row_and_states_never_go_back() {
 }
 
 #[tokio::test]
+async fn a_month_that_is_made_late_takes_over_its_rows() {
+    let (server, pool, _directory) = database().await;
+    let catalog = PostgresCatalog::new(pool.clone());
+    let (now, later) = (intent(1), RecordingMeta { started: NOON.after(Duration::from_hours(400 * 24)), ..intent(2) });
+    catalog.record_intent(&now).await.unwrap();
+    catalog.record_intent(&later).await.unwrap();
+
+    pool.make_partitions(NOON.to_utc().date()).await.unwrap();
+
+    assert_eq!(count(&server, "SELECT count(*) FROM recording_2026_11").await, 1);
+    assert_eq!(count(&server, "SELECT count(*) FROM recording_default").await, 1);
+    assert_eq!(catalog.find(now.recording).await.unwrap().unwrap().meta.agent_user, "alice");
+}
+
+#[tokio::test]
 async fn pages_follow_each_other_without_gap_and_filters_narrow() {
     let (server, pool, _directory) = database().await;
     let today = NOON.to_utc().date();
@@ -426,7 +441,7 @@ async fn a_call_record_grows_and_nothing_known_is_unwritten() {
     let over = CallRecord {
         answered: Some(NOON.after(Duration::from_secs(2))),
         ended: Some(NOON.after(Duration::from_secs(9))),
-        end_reason: Some("hangup"),
+        end_reason: Some("hangup".into()),
         sip_status: Some(200),
         q850: Some(16),
         ..begun.clone()

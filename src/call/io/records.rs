@@ -1,6 +1,7 @@
 //! Keeps call records: a queue that outlasts a database that is away.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,8 +9,11 @@ use async_trait::async_trait;
 use tokio::sync::mpsc;
 
 use crate::call::CallRecord;
+use crate::call::io::record_backlog::RecordBacklog;
 use crate::ids::CallId;
 use crate::limits::CALL_RECORDS_WAITING;
+use crate::telemetry::error_chain::ErrorChain;
+use crate::telemetry::metrics::ALARMS;
 
 /// How long to wait between two tries.
 #[derive(Debug, Clone, Copy)]
@@ -38,113 +42,117 @@ pub trait CallRecords: Send + Sync {
 #[error("the call record could not be written")]
 pub struct NotNow(#[source] pub Box<dyn std::error::Error + Send + Sync>);
 
-/// Writes what comes in until the queue closes, and then what is left, for as long as the caller waits.
+/// Keeps call records until the database has them: in memory for the first try, on disk for as long as it is away.
 ///
 /// Of one call only the latest record waits, so that a long outage costs one row a call and not one a change.
-pub async fn keep(store: Arc<dyn CallRecords>, mut queue: mpsc::Receiver<CallRecord>, backoff: Backoff) {
-    let mut waiting: BTreeMap<CallId, CallRecord> = BTreeMap::new();
-    let mut open = true;
-    let mut pause = Duration::ZERO;
-    while open || !waiting.is_empty() {
-        if waiting.is_empty() {
-            match queue.recv().await {
-                Some(record) => hold(&mut waiting, record),
-                None => open = false,
-            }
-            continue;
-        }
-        tokio::select! {
-            biased;
-            record = queue.recv(), if open => match record {
-                Some(record) => hold(&mut waiting, record),
-                None => open = false,
-            },
-            () = tokio::time::sleep(pause) => pause = write_oldest(&*store, &mut waiting, (pause, backoff)).await,
-        }
+pub struct RecordKeeper {
+    store: Arc<dyn CallRecords>,
+    backlog: RecordBacklog,
+    backoff: Backoff,
+    waiting: BTreeMap<CallId, Waiting>,
+    /// Until the next try; zero while the database answers.
+    pause: Duration,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    record: CallRecord,
+    on_disk: bool,
+}
+
+impl std::fmt::Debug for RecordKeeper {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RecordKeeper").field("waiting", &self.waiting.len()).finish_non_exhaustive()
     }
 }
 
-/// Writes one record. Returns how long to wait before the next: nothing after a success, ever longer after failures.
-async fn write_oldest(
-    store: &dyn CallRecords,
-    waiting: &mut BTreeMap<CallId, CallRecord>,
-    (pause, backoff): (Duration, Backoff),
-) -> Duration {
-    let Some(entry) = waiting.first_entry() else { return Duration::ZERO };
-    match store.upsert(entry.get()).await {
-        Ok(()) => {
-            entry.remove();
-            Duration::ZERO
+impl RecordKeeper {
+    /// A keeper that begins with what an earlier process left in `backlog`.
+    pub fn new(store: Arc<dyn CallRecords>, backlog: RecordBacklog, backoff: Backoff) -> io::Result<Self> {
+        let left = backlog.left_behind()?;
+        if !left.is_empty() {
+            tracing::info!(records = left.len(), "call records of an earlier run wait for the database");
         }
-        Err(error) => {
-            let next = (pause * 2).clamp(backoff.first, backoff.longest);
-            if pause.is_zero() {
-                let chain = crate::telemetry::error_chain::ErrorChain(&error).to_string();
-                tracing::warn!(waiting = waiting.len(), "call records wait for the database: {chain}");
-            }
-            next
-        }
+        let waiting = left.into_iter().map(|record| (record.call, Waiting { record, on_disk: true })).collect();
+        Ok(Self { store, backlog, backoff, waiting, pause: Duration::ZERO })
     }
-}
 
-fn hold(waiting: &mut BTreeMap<CallId, CallRecord>, record: CallRecord) {
-    if waiting.len() >= CALL_RECORDS_WAITING && !waiting.contains_key(&record.call) {
-        tracing::error!(call = %record.call, "a call record is lost: too many wait for the database");
-        metrics::counter!("tandem_alarms_total", "what" => "call_record_lost").increment(1);
-        return;
+    /// Writes what comes in until the queue closes, and then what is left, for as long as the caller waits.
+    pub async fn run(mut self, mut queue: mpsc::Receiver<CallRecord>) {
+        let mut open = true;
+        while open || !self.waiting.is_empty() {
+            if self.waiting.is_empty() {
+                match queue.recv().await {
+                    Some(record) => self.hold(record).await,
+                    None => open = false,
+                }
+                continue;
+            }
+            tokio::select! {
+                biased;
+                record = queue.recv(), if open => match record {
+                    Some(record) => self.hold(record).await,
+                    None => open = false,
+                },
+                () = tokio::time::sleep(self.pause) => self.write_oldest().await,
+            }
+        }
     }
-    waiting.insert(record.call, record);
+
+    /// Writes one record: the next follows at once after a success, ever later after failures.
+    async fn write_oldest(&mut self) {
+        let Some(entry) = self.waiting.first_entry() else { return };
+        match self.store.upsert(&entry.get().record).await {
+            Ok(()) => {
+                let (call, written) = entry.remove_entry();
+                if written.on_disk
+                    && let Err(error) = self.backlog.remove(call).await
+                {
+                    tracing::warn!(%call, %error, "a call record that is written stays in the backlog");
+                }
+                self.pause = Duration::ZERO;
+            }
+            Err(error) => {
+                if self.pause.is_zero() {
+                    let chain = ErrorChain(&error).to_string();
+                    tracing::warn!(waiting = self.waiting.len(), "call records wait for the database: {chain}");
+                }
+                self.pause = (self.pause * 2).clamp(self.backoff.first, self.backoff.longest);
+                self.save_waiting().await;
+            }
+        }
+    }
+
+    async fn hold(&mut self, record: CallRecord) {
+        let call = record.call;
+        if self.waiting.len() >= CALL_RECORDS_WAITING && !self.waiting.contains_key(&call) {
+            tracing::error!(%call, "a call record is lost: too many wait for the database");
+            metrics::counter!(ALARMS.name, "what" => "call_record_lost").increment(1);
+            return;
+        }
+        self.waiting.insert(call, Waiting { record, on_disk: false });
+        if !self.pause.is_zero() {
+            self.save_waiting().await;
+        }
+    }
+
+    /// Puts on disk what only memory has.
+    async fn save_waiting(&mut self) {
+        for (call, waiting) in &mut self.waiting {
+            if waiting.on_disk {
+                continue;
+            }
+            match self.backlog.save(waiting.record.clone()).await {
+                Ok(()) => waiting.on_disk = true,
+                Err(error) => {
+                    tracing::error!(%call, %error, "a call record waits in memory only");
+                    return;
+                }
+            }
+        }
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::sync::atomic::AtomicUsize;
-    use std::sync::atomic::Ordering;
-
-    use crate::call::tests::a_record;
-
-    const AT_ONCE: Backoff = Backoff { first: Duration::ZERO, longest: Duration::ZERO };
-
-    #[derive(Default)]
-    struct Flaky {
-        refusals: AtomicUsize,
-        written: AtomicUsize,
-    }
-
-    #[async_trait]
-    impl CallRecords for Flaky {
-        async fn upsert(&self, _: &CallRecord) -> Result<(), NotNow> {
-            if self.refusals.load(Ordering::SeqCst) > 0 {
-                self.refusals.fetch_sub(1, Ordering::SeqCst);
-                return Err(NotNow("away".into()));
-            }
-            self.written.fetch_add(1, Ordering::SeqCst);
-            Ok(())
-        }
-    }
-
-    #[tokio::test]
-    async fn a_record_outlasts_a_database_that_is_away() {
-        let store = Arc::new(Flaky { refusals: AtomicUsize::new(5), ..Flaky::default() });
-        let (sender, queue) = mpsc::channel(4);
-        sender.send(a_record()).await.unwrap();
-        drop(sender);
-        let keeper: Arc<dyn CallRecords> = Arc::<Flaky>::clone(&store);
-        keep(keeper, queue, AT_ONCE).await;
-        assert_eq!(store.written.load(Ordering::SeqCst), 1);
-    }
-
-    #[tokio::test]
-    async fn of_one_call_only_the_latest_record_waits() {
-        let store = Arc::new(Flaky { refusals: AtomicUsize::new(1), ..Flaky::default() });
-        let (sender, queue) = mpsc::channel(4);
-        for _ in 0..3 {
-            sender.send(a_record()).await.unwrap();
-        }
-        drop(sender);
-        let keeper: Arc<dyn CallRecords> = Arc::<Flaky>::clone(&store);
-        keep(keeper, queue, AT_ONCE).await;
-        assert_eq!(store.written.load(Ordering::SeqCst), 1);
-    }
-}
+#[path = "records_tests.rs"]
+mod tests;
