@@ -2,6 +2,7 @@
 //!
 //! The rest of the house sees [`Command`] and [`Event`]; this room reports, `call` decides a call's fate.
 
+mod anchor;
 pub mod chain;
 pub mod container;
 pub mod desk;

@@ -1,12 +1,13 @@
 //! The timeline: places both channels' frames on the monotonic clock, so that time never stops and never bends.
 //!
-//! A frame goes to slot = anchor + (timestamp − first timestamp). The anchor follows the arrivals' early edge: moved by
-//! over 10 ms, it slides by a sample each 160 ms; by over 60 ms for 2 s, it jumps in silence. Unfilled is silence.
+//! A frame goes to slot = anchor + (timestamp − first timestamp). The anchor follows the arrivals' early
+//! edge. Unfilled is silence.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use crate::media::tap::{TapBody, TapChannel, TapFrame};
+use crate::recording::anchor::{Anchor, Arrived, JUMP_SAMPLES};
 use crate::recording::seal_body::ChannelStats;
 use crate::recording::segment::{CHUNK_SAMPLES, GapReason, ResyncReason, TimelineEvent};
 
@@ -14,21 +15,6 @@ use crate::recording::segment::{CHUNK_SAMPLES, GapReason, ResyncReason, Timeline
 pub const SAMPLE_RATE: u32 = 8_000;
 /// How long a sample's slot stays open: 160 ms, in samples.
 pub const ORDERING_SAMPLES: u64 = 1_280;
-/// Beyond this difference of slot and arrival the anchor jumps: 60 ms, in samples.
-const JUMP_SAMPLES: i64 = 480;
-/// Beyond 10 ms (in samples) it slides, by one sample in so many: 780 ppm, more than a clock drifts, and no pitch to hear.
-const SLIDE_SAMPLES: i64 = 80;
-const SLIDE_PACE: i64 = 1_280;
-/// A slot so far ahead of its arrival moves the anchor at once: 1 s, in samples.
-const AHEAD_SAMPLES_MAX: i64 = 8_000;
-/// The time over which the arrivals' early edge is taken.
-const WINDOW: Duration = Duration::from_secs(2);
-/// A jump waits this long for silence.
-const JUMP_PATIENCE: Duration = Duration::from_secs(1);
-/// Frames without which a window says nothing.
-const WINDOW_FRAMES_MIN: u32 = 5;
-/// A frame whose samples all stay below this is silence.
-const QUIET_PEAK: u16 = 256;
 /// Gaps shorter than this make no event: 100 ms, in samples.
 const GAP_SAMPLES_MIN: u64 = 800;
 /// Samples that may wait for their block in one channel.
@@ -170,15 +156,6 @@ fn samples_in(duration: Duration) -> i64 {
     i64::try_from(duration.as_nanos() / 125_000).unwrap_or(i64::MAX)
 }
 
-/// One frame's samples and when they came.
-struct Arrived<'a> {
-    samples: &'a [i16],
-    concealed: bool,
-    /// Position of the arrival.
-    arrival: i64,
-    at: Instant,
-}
-
 /// How a slot came to be filled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Fill {
@@ -192,40 +169,10 @@ struct Channel {
     number: u8,
     /// Samples from `Timeline::done` on.
     pending: VecDeque<(i16, Fill)>,
-    source: Option<Source>,
+    anchor: Option<Anchor>,
     held: bool,
     stats: ChannelStats,
     gap: Option<(u64, GapReason)>,
-}
-
-/// What ties one epoch's timestamps to the timeline.
-#[derive(Debug)]
-struct Source {
-    epoch: u32,
-    last_timestamp: u32,
-    /// `last_timestamp` less the first, without wrap.
-    extended: i64,
-    /// Position of the first timestamp.
-    base: i64,
-    /// How far the base still has to slide.
-    slide: i64,
-    /// A jump that waits for silence, and until when.
-    jump: Option<(i64, Instant)>,
-    window: Window,
-}
-
-/// The least delay of arrival after slot, over a window of time.
-#[derive(Debug)]
-struct Window {
-    since: Instant,
-    frames: u32,
-    least: i64,
-}
-
-impl Window {
-    const fn starting_at(since: Instant) -> Self {
-        Self { since, frames: 0, least: i64::MAX }
-    }
 }
 
 impl Channel {
@@ -233,7 +180,7 @@ impl Channel {
         Self {
             number,
             pending: VecDeque::new(),
-            source: None,
+            anchor: None,
             held: false,
             stats: ChannelStats { frames: 0, concealed: 0, late_samples: 0, resyncs: 0 },
             gap: None,
@@ -249,13 +196,13 @@ impl Channel {
         // The first sample was taken one frame's length before the packet could leave.
         let due = arrived.arrival - i64::try_from(arrived.samples.len()).unwrap_or(0);
         let placed_to = i64::try_from(done + self.pending.len() as u64).unwrap_or(i64::MAX);
-        let (slot, event) = if let Some(source) = self.source.as_mut().filter(|source| source.epoch == frame.epoch) {
-            source.slot(frame.timestamp, due, arrived)
+        let (slot, event) = if let Some(anchor) = self.anchor.as_mut().filter(|anchor| anchor.is_of(frame.epoch)) {
+            anchor.slot(frame.timestamp, due, arrived)
         } else {
-            let is_first = self.source.is_none();
+            let is_first = self.anchor.is_none();
             // A new source goes on where the old one ended, if that is near: jitter shall not overwrite it.
             let base = if (0..JUMP_SAMPLES).contains(&(placed_to - due)) && !is_first { placed_to } else { due };
-            self.source = Some(Source::starting_at(base, frame, arrived.at));
+            self.anchor = Some(Anchor::starting_at(base, frame, arrived.at));
             (base, (!is_first).then_some((0, ResyncReason::NewEpoch)))
         };
         self.write(done, slot, arrived);
@@ -328,73 +275,6 @@ impl Channel {
         let (sample, why) = self.gap.take()?;
         let samples = position.saturating_sub(sample);
         (samples >= GAP_SAMPLES_MIN).then_some(TimelineEvent::Gap { channel: self.number, sample, samples, why })
-    }
-}
-
-impl Source {
-    const fn starting_at(base: i64, frame: &TapFrame, at: Instant) -> Self {
-        Self {
-            epoch: frame.epoch,
-            last_timestamp: frame.timestamp,
-            extended: 0,
-            base,
-            slide: 0,
-            jump: None,
-            window: Window::starting_at(at),
-        }
-    }
-
-    /// The slot of a frame that is due at `due`, and by how much the anchor jumped, where it did.
-    fn slot(&mut self, timestamp: u32, due: i64, arrived: &Arrived<'_>) -> (i64, Option<(i64, ResyncReason)>) {
-        let step = timestamp.wrapping_sub(self.last_timestamp).cast_signed();
-        let extended = self.extended + i64::from(step);
-        if step > 0 {
-            self.extended = extended;
-            self.last_timestamp = timestamp;
-        }
-        if self.slide != 0 && step > 0 && extended / SLIDE_PACE != (extended - i64::from(step)) / SLIDE_PACE {
-            self.base += self.slide.signum();
-            self.slide -= self.slide.signum();
-        }
-        let delay = due - (self.base + extended);
-        let jumped = self.jump(delay, arrived);
-        if jumped.is_none() && !arrived.concealed {
-            self.observe(delay, arrived.at);
-        }
-        (self.base + extended, jumped)
-    }
-
-    fn jump(&mut self, delay: i64, arrived: &Arrived<'_>) -> Option<(i64, ResyncReason)> {
-        let is_quiet = || arrived.concealed || arrived.samples.iter().all(|sample| sample.unsigned_abs() < QUIET_PEAK);
-        let (moved, why) = match self.jump {
-            _ if delay < -AHEAD_SAMPLES_MAX => (delay, ResyncReason::Jump),
-            Some((by, until)) if arrived.at >= until || is_quiet() => (by, ResyncReason::Drift),
-            _ => return None,
-        };
-        self.base += moved;
-        self.jump = None;
-        self.slide = 0;
-        self.window = Window::starting_at(arrived.at);
-        Some((moved, why))
-    }
-
-    fn observe(&mut self, delay: i64, at: Instant) {
-        if self.slide != 0 || self.jump.is_some() {
-            self.window = Window::starting_at(at);
-            return;
-        }
-        self.window.frames += 1;
-        self.window.least = self.window.least.min(delay);
-        if at.saturating_duration_since(self.window.since) < WINDOW || self.window.frames < WINDOW_FRAMES_MIN {
-            return;
-        }
-        let least = self.window.least;
-        if least.abs() > JUMP_SAMPLES {
-            self.jump = Some((least, at + JUMP_PATIENCE));
-        } else if least.abs() > SLIDE_SAMPLES {
-            self.slide = least;
-        }
-        self.window = Window::starting_at(at);
     }
 }
 

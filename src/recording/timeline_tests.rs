@@ -151,6 +151,40 @@ fn a_leap_of_delay_reanchors_once_and_says_so() {
     );
 }
 
+/// 48 ms after its first second, a source comes later, or earlier, for good; it is silent in every fifth of a second.
+fn moved_by_48_ms(first_late: u64, then_late: u64) -> Timeline {
+    let start = Clock::system().now();
+    let frame = |n: u32| {
+        let late = if n < 50 { first_late } else { then_late };
+        let loud = if n % 50 < 40 { 9_000 } else { 0 };
+        pcm(TapChannel::Sent, n * 160, 0, start + ms(20 * u64::from(n) + 20 + late), &[loud; 160])
+    };
+    let mut timeline = Timeline::starting_at(start);
+    for n in 0..300 {
+        timeline.frame(&frame(n));
+    }
+    timeline
+}
+
+#[test]
+fn a_small_leap_of_delay_is_followed_in_the_next_silence() {
+    for (first, then) in [(0, 48), (48, 0)] {
+        let mut timeline = moved_by_48_ms(first, then);
+        let latest = timeline.channels[0].anchor.as_ref().unwrap().latest();
+        let due = 299 * 160 + i64::try_from(then).unwrap() * MS;
+        assert!((latest - due).abs() <= 10 * MS, "{latest} for {due}");
+        let told = events_of(&mut timeline);
+        let moved: i64 = told
+            .iter()
+            .map(|event| match event {
+                TimelineEvent::Resync { moved, why: ResyncReason::Drift, .. } => *moved,
+                other => panic!("{other:?}"),
+            })
+            .sum();
+        assert!((30 * MS..=48 * MS).contains(&moved.abs()), "{told:?}");
+    }
+}
+
 #[test]
 fn timestamps_that_run_ahead_cannot_fill_memory() {
     let start = Clock::system().now();
@@ -172,9 +206,9 @@ fn skew_after_an_hour(ppm: i64) -> (i64, usize) {
         let true_ns = (n + 1) * 20_000_000;
         let drifted = true_ns + true_ns / 1_000_000 * ppm;
         let arrival = start + Duration::from_nanos(u64::try_from(drifted).unwrap());
-        timeline.frame(&pcm(TapChannel::Sent, u32::try_from(n * 160).unwrap(), 0, arrival, &[1; 160]));
-        let source = timeline.channels[0].source.as_ref().unwrap();
-        let skew = timeline.position(arrival) - 160 - (source.base + source.extended);
+        timeline.frame(&pcm(TapChannel::Sent, u32::try_from(n * 160).unwrap(), 0, arrival, &[9_000; 160]));
+        let anchor = timeline.channels[0].anchor.as_ref().unwrap();
+        let skew = timeline.position(arrival) - 160 - anchor.latest();
         worst = worst.max(skew.abs());
         while let Some(block) = timeline.pop_block() {
             lost += block.interleaved.iter().step_by(2).filter(|s| **s == 0).count();
