@@ -23,6 +23,18 @@ pub const SIP_EARLY_DIALOGS_MAX: usize = 16;
 pub const SIP_REDIRECTS_MAX: usize = 8;
 /// How long an UPDATE of the peer's waits for the call room's answer.
 pub const SIP_UPDATE_ANSWER: Duration = Duration::from_secs(8);
+/// Nonces of ours, and calls with wrong answers, that are remembered at once; beyond it the oldest counts as stale.
+pub const SIP_NONCES_MAX: usize = 4_096;
+/// Lines that register, over all trunks.
+pub const SIP_LINES_MAX: usize = 10_000;
+/// Challenges that are remembered of one trunk, one a line and server that asked.
+pub const SIP_DIGEST_SESSIONS_MAX: usize = 20_000;
+/// Longest Retry-After of a target that is honoured: a peer may not shut itself out for a day.
+pub const SIP_RETRY_AFTER_MAX: Duration = Duration::from_mins(10);
+/// Names that a header allow-list may hold, and values of one message that pass it.
+pub const SIP_PASSED_HEADERS_MAX: usize = 32;
+/// How long the REGISTERs that take our lines away may hold up a shutdown.
+pub const SIP_UNREGISTER_TIMEOUT: Duration = Duration::from_secs(2);
 /// Bytes waiting to be written to one stream connection; a peer that does not read is closed.
 pub const SIP_STREAM_QUEUE_BYTES_MAX: usize = 1 << 20;
 /// Stream connections at once over all trunks.

@@ -7,6 +7,7 @@ mod error;
 mod raw;
 mod rooms;
 mod secret;
+mod trunk;
 mod value;
 
 use std::net::SocketAddr;
@@ -159,6 +160,54 @@ mod tests {
         let text = EXAMPLE.replace("trunk = \"pbx\"", "trunk = \"carrier\"");
         let complaint = complaint(&text);
         assert!(complaint.contains("no trunk is named \"carrier\""), "{complaint}");
+    }
+
+    /// The example with more keys in its trunk.
+    fn with_trunk_keys(keys: &str) -> String {
+        EXAMPLE.replacen("\n[dial]", &format!("{keys}\n\n[dial]"), 1)
+    }
+
+    #[test]
+    fn a_trunks_wrong_keys_say_what_was_expected() {
+        let cases = [
+            ("username = \"tandem\"", "expected username and password (or password_file) together"),
+            ("challenge = true", "a challenge that nobody can answer"),
+            ("challenge = true\nusers = [{ name = \"pbx\", ha1 = \"abc\" }]", "expected 32 hexadecimal digits"),
+            ("challenge = true\nusers = [{ name = \"pbx\" }]", "expected a password (or password_file), or ha1"),
+            ("line = [{ aor = \"2001\" }]", "expected an address of record such as"),
+            ("line = [{ aor = \"sip:1@p\" }, { aor = \"sip:1@q\" }]", "another line has this contact_user"),
+            ("failover_on = [404]", "expected 500, 502 and 504 at most"),
+            ("headers_in = [\"Route\"]", "\"Route\" may not cross"),
+            ("headers_out = [\"v\"]", "\"v\" may not cross"),
+        ];
+        for (keys, expected) in cases {
+            let complaint = complaint(&with_trunk_keys(keys));
+            assert!(complaint.contains(expected), "{keys}: {complaint}");
+        }
+    }
+
+    #[test]
+    fn a_trunks_keys_reach_the_user_agent() {
+        let keys = "username = \"tandem\"\npassword = \"secret\"\nrealm = \"pbx\"\ncalls_max = 3\nfailover_on = [500]\n\
+            line = [{ aor = \"sip:2001@pbx.example.com\", extension = \"1001\", password = \"x\" }]\n\
+            numbers = [{ direction = \"in\", prefix = \"0\", digits = \"4-15\", strip = 1, prepend = \"+49\" }]\noptions_interval = \"0s\"";
+        let source = source(&with_trunk_keys(keys));
+        let file = parse(&source, Vec::new()).unwrap();
+        let peering = trunk::peering(&file.trunk[0], &source, Path::new("")).unwrap();
+        assert_eq!(peering.credentials.unwrap().username, "tandem");
+        assert_eq!((peering.calls_max, peering.options_interval), (Some(3), None));
+        let line = &peering.lines[0];
+        assert_eq!((line.contact_user.as_str(), line.extension.as_str(), line.register), ("2001", "1001", true));
+        assert_eq!(line.credentials.as_ref().unwrap().username, "2001");
+        assert_eq!(peering.numbers[0].prepend, "+49");
+    }
+
+    #[test]
+    fn an_emergency_trunk_that_is_not_there_is_refused() {
+        let text = EXAMPLE.replacen("# emergency_trunk = \"pbx\"", "emergency_trunk = \"site\"", 1);
+        assert!(complaint(&text).contains("no trunk is named \"site\""));
+        let text = EXAMPLE.replacen("# emergency = [\"112\"]", "emergency = [\"11a\"]", 1);
+        assert!(complaint(&text).contains("expected a number of digits alone"));
     }
 
     #[test]

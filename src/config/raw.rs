@@ -11,6 +11,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use crate::auth::io::desk::DeskConfig;
+use crate::config::trunk;
 use crate::config::value::Digits;
 use crate::config::value::Extensions;
 use crate::config::value::Network;
@@ -97,6 +98,44 @@ pub(super) struct Trunk {
     pub(super) media_advertised: Option<IpAddr>,
     #[serde(default)]
     pub(super) recording: RecordingObligation,
+    pub(super) username: Option<String>,
+    pub(super) password: Option<String>,
+    pub(super) password_file: Option<PathBuf>,
+    pub(super) realm: Option<String>,
+    #[serde(default = "no")]
+    pub(super) challenge: Spanned<bool>,
+    #[serde(default)]
+    pub(super) users: Vec<trunk::User>,
+    #[serde(default)]
+    pub(super) line: Vec<trunk::Line>,
+    #[serde(default)]
+    pub(super) numbers: Vec<trunk::NumberRule>,
+    #[serde(default = "trunk::thirty_seconds")]
+    pub(super) options_interval: Span,
+    #[serde(default = "trunk::two")]
+    pub(super) options_misses: u32,
+    #[serde(default = "nothing")]
+    pub(super) failover_on: Spanned<Vec<u16>>,
+    pub(super) calls_max: Option<usize>,
+    pub(super) calls_per_second: Option<u32>,
+    #[serde(default = "trunk::five_seconds")]
+    pub(super) retry_after: Span,
+    #[serde(default = "nothing")]
+    pub(super) headers_in: Spanned<Vec<String>>,
+    #[serde(default = "nothing")]
+    pub(super) headers_out: Spanned<Vec<String>>,
+    #[serde(default)]
+    pub(super) trusts_identity: bool,
+    #[serde(default)]
+    pub(super) asserted_identity: bool,
+}
+
+fn no() -> Spanned<bool> {
+    Spanned::new(0..0, false)
+}
+
+fn nothing<T>() -> Spanned<Vec<T>> {
+    Spanned::new(0..0, Vec::new())
 }
 
 fn both_laws() -> Spanned<Vec<Codec>> {
@@ -128,8 +167,18 @@ pub(super) enum RecordingObligation {
 #[serde(deny_unknown_fields)]
 pub(super) struct Dial {
     pub(super) extensions: Vec<Extensions>,
+    #[serde(default = "emergency")]
+    pub(super) emergency: Vec<Spanned<String>>,
+    #[serde(default)]
+    pub(super) outside_prefix: String,
+    pub(super) emergency_trunk: Option<Spanned<String>>,
     #[serde(default)]
     pub(super) rule: Vec<DialRule>,
+}
+
+/// What every telephone in Europe, and every mobile telephone, can dial.
+fn emergency() -> Vec<Spanned<String>> {
+    vec![Spanned::new(0..0, "112".to_owned())]
 }
 
 #[derive(Debug, Deserialize)]

@@ -20,6 +20,7 @@ use crate::config::error::ConfigError;
 use crate::config::error::Source;
 use crate::config::raw;
 use crate::config::secret;
+use crate::config::trunk;
 use crate::ids::Extension;
 use crate::ids::TrunkName;
 use crate::recording::Obligation;
@@ -27,6 +28,7 @@ use crate::recording::io::disk::Watermarks;
 use crate::recording::io::thread::RecordingConfig;
 use crate::routing::DialPlan;
 use crate::routing::DialRule;
+use crate::routing::Emergency;
 use crate::sip;
 use crate::sip::user_agent::Network;
 use crate::sip::user_agent::Target;
@@ -41,7 +43,8 @@ pub(super) fn build(file: raw::File, source: &Source) -> Result<Config, ConfigEr
     let call = call(&file, source)?;
     let mut trunks = Vec::new();
     for trunk in &file.trunk {
-        trunks.push(user_agent_trunk(trunk, file.sip.advertised.clone()));
+        let peering = trunk::peering(trunk, source, &folder)?;
+        trunks.push(sip::user_agent::Trunk { peering, ..user_agent_trunk(trunk, file.sip.advertised.clone()) });
     }
     Ok(Config {
         node_name: file.node.name.clone(),
@@ -91,9 +94,10 @@ fn call(file: &raw::File, source: &Source) -> Result<crate::call::Config, Config
     }
     let rules = file.dial.rule.iter().map(|rule| dial_rule(rule, &trunks, source)).collect::<Result<_, _>>()?;
     let extensions = file.dial.extensions.iter().map(|block| block.0.clone()).collect();
+    let emergency = emergency(file, source)?;
     let agents = &file.agents;
     Ok(crate::call::Config {
-        dial_plan: DialPlan { extensions, rules },
+        dial_plan: DialPlan { extensions, rules, emergency },
         trunks,
         no_answer: agents.no_answer.0,
         dial_timeout: agents.dial_timeout.0,
@@ -155,6 +159,29 @@ fn dial_rule(
     })
 }
 
+/// Emergency numbers, and the trunks that they leave by: the site's first, then every other in the file's order.
+fn emergency(file: &raw::File, source: &Source) -> Result<Emergency, ConfigError> {
+    for number in &file.dial.emergency {
+        let is_number = !number.get_ref().is_empty() && number.get_ref().bytes().all(|byte| byte.is_ascii_digit());
+        if !is_number {
+            return Err(source.wrong(number.span(), "expected a number of digits alone, such as \"112\"".to_owned()));
+        }
+    }
+    let mut trunks: Vec<TrunkName> =
+        file.trunk.iter().map(|trunk| TrunkName::new(trunk.name.get_ref().as_str())).collect();
+    if let Some(first) = &file.dial.emergency_trunk {
+        let name = TrunkName::new(first.get_ref().as_str());
+        let Some(at) = trunks.iter().position(|trunk| *trunk == name) else {
+            let message = format!("no trunk is named {:?}; expected the name of a [[trunk]]", first.get_ref());
+            return Err(source.wrong(first.span(), message));
+        };
+        let name = trunks.remove(at);
+        trunks.insert(0, name);
+    }
+    let numbers = file.dial.emergency.iter().map(|number| number.get_ref().clone()).collect();
+    Ok(Emergency { numbers, outside_prefix: file.dial.outside_prefix.clone(), trunks })
+}
+
 fn sip_listen(sip: &raw::Sip, source: &Source) -> Result<SipListen, ConfigError> {
     for address in std::iter::once(&sip.udp).chain(&sip.tcp) {
         check_shown(address.get_ref().ip(), address.span(), sip.advertised.is_some(), "advertised", source)?;
@@ -188,8 +215,9 @@ fn user_agent_trunk(trunk: &raw::Trunk, advertised: Option<String>) -> sip::user
         domain: trunk.domain.clone(),
         advertised,
         bind: None,
-        trusts_identity: true,
+        trusts_identity: trunk.trusts_identity,
         headers: Vec::new(),
+        peering: sip::user_agent::Peering::default(),
     }
 }
 

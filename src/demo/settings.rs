@@ -70,6 +70,7 @@ pub fn demo_config(settings: &Settings, database: &PostgresServer, directory: &L
 fn site(settings: &Settings) -> String {
     let Settings { sip, http, https, pbx, .. } = settings;
     let (ip, port, tls_port) = (sip.ip(), http.port(), https.port());
+    let options = if settings.simulated_pbx { "30s" } else { "0s" };
     format!(
         r#"# Written by `tandem demo`, anew at each start.
 [node]
@@ -87,6 +88,8 @@ targets = ["udp:{pbx}"]
 codecs = ["PCMU", "PCMA"]
 media_bind = "{ip}"
 recording = "required"
+# SIPp in the PBX's place takes OPTIONS for a call of its scenario.
+options_interval = "{options}"
 
 [dial]
 extensions = ["1000-1999"]

@@ -218,6 +218,7 @@ fn user_agent(config: &Config, transports: &sip::io::Transports, clock: Clock) -
         listen: udp.chain(tcp).collect(),
         trunks: config.trunks.clone(),
         overload_retry_after: config.call.retry_after,
+        emergency: config.call.dial_plan.emergency.numbers.clone(),
         ..sip::user_agent::Config::new(clock)
     }
 }

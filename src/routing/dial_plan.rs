@@ -56,7 +56,8 @@ impl DialRule {
 
     fn route(&self, number: &str) -> Route {
         let kept: String = number.chars().skip(self.strip).collect();
-        Route { trunk: self.trunk.clone(), number: format!("{}{kept}", self.prepend) }
+        let number = format!("{}{kept}", self.prepend);
+        Route { trunk: self.trunk.clone(), number, emergency: None }
     }
 }
 
@@ -67,6 +68,30 @@ pub struct Route {
     pub trunk: TrunkName,
     /// The number as the trunk gets it.
     pub number: String,
+    /// Of an emergency call, every other trunk to try where the first fails, in order. No right, cap, drain or recorder
+    /// holds it up. `None` for any other call.
+    pub emergency: Option<Vec<TrunkName>>,
+}
+
+/// Numbers that everybody may always dial.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Emergency {
+    /// As they are dialled on a mobile telephone: `112`.
+    pub numbers: Vec<String>,
+    /// What people dial first for an outside line, such as `0`; `0112` is then an emergency as well.
+    pub outside_prefix: String,
+    /// The trunks to try, the site's own first.
+    pub trunks: Vec<TrunkName>,
+}
+
+impl Emergency {
+    /// The way of an emergency call; `None` where the number is none, or there is no trunk.
+    fn route(&self, number: &str) -> Option<Route> {
+        let outside = (!self.outside_prefix.is_empty()).then(|| number.strip_prefix(&self.outside_prefix)).flatten();
+        let found = self.numbers.iter().find(|known| *known == number || Some(known.as_str()) == outside)?;
+        let (first, others) = self.trunks.split_first()?;
+        Some(Route { trunk: first.clone(), number: found.clone(), emergency: Some(others.to_vec()) })
+    }
 }
 
 /// Why a number may not be dialled.
@@ -87,6 +112,8 @@ pub struct DialPlan {
     pub extensions: Vec<ExtensionRange>,
     /// What may be dialled: the first rule that fits decides.
     pub rules: Vec<DialRule>,
+    /// What everybody may dial, before any rule.
+    pub emergency: Emergency,
 }
 
 impl DialPlan {
@@ -98,7 +125,8 @@ impl DialPlan {
     /// Where a number that an agent typed leads. Spaces and the usual separators are dropped.
     pub fn route(&self, typed: &str) -> Result<Route, Denied> {
         let number = normalise(typed).ok_or(Denied::NotANumber)?;
-        self.rules.iter().find(|rule| rule.fits(&number)).map(|rule| rule.route(&number)).ok_or(Denied::NoRule)
+        let rule = || self.rules.iter().find(|rule| rule.fits(&number)).map(|rule| rule.route(&number));
+        self.emergency.route(&number).or_else(rule).ok_or(Denied::NoRule)
     }
 }
 
@@ -136,6 +164,11 @@ mod tests {
                     prepend: "+".into(),
                 },
             ],
+            emergency: Emergency {
+                numbers: vec!["112".into(), "110".into()],
+                outside_prefix: "0".into(),
+                trunks: vec![TrunkName::new("site"), TrunkName::new("carrier")],
+            },
         }
     }
 
@@ -158,6 +191,18 @@ mod tests {
         let route = plan().route("00 49 (30) 123-456").unwrap();
         assert_eq!(route.number, "+4930123456");
         assert_eq!(plan().route("600").unwrap().number, "600");
+    }
+
+    #[test]
+    fn an_emergency_number_needs_no_rule_with_and_without_the_outside_prefix() {
+        for typed in ["112", "0112", "1 1 2"] {
+            let route = plan().route(typed).unwrap();
+            assert_eq!((route.trunk, route.number.as_str()), (TrunkName::new("site"), "112"), "{typed}");
+            assert_eq!(route.emergency, Some(vec![TrunkName::new("carrier")]));
+        }
+        assert_eq!(plan().route("1120"), Err(Denied::NoRule));
+        assert_eq!(plan().route("00112"), Err(Denied::NoRule));
+        assert_eq!(plan().route("600").unwrap().emergency, None);
     }
 
     #[test]

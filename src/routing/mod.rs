@@ -5,5 +5,6 @@ pub mod dial_plan;
 pub use dial_plan::Denied;
 pub use dial_plan::DialPlan;
 pub use dial_plan::DialRule;
+pub use dial_plan::Emergency;
 pub use dial_plan::ExtensionRange;
 pub use dial_plan::Route;

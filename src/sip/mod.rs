@@ -5,9 +5,11 @@
 
 pub mod command;
 pub mod dialog;
+pub mod digest;
 pub mod event;
 pub mod io;
 pub mod message;
+pub mod registration;
 pub mod transaction;
 pub mod user_agent;
 

@@ -61,6 +61,14 @@ pub const SIP_CONNECTIONS_REFUSED: Metric =
 /// SIP streams closed for their messages could not be told apart.
 pub const SIP_FRAMING_LOST: Metric =
     counter("tandem_sip_framing_lost_total", "", "SIP streams closed for their messages could not be told apart");
+/// Whether a trunk's target answers: 1 or 0, from its first change on.
+pub const TRUNK_TARGET_UP: Metric = gauge(
+    "tandem_trunk_target_up",
+    "trunk,target",
+    "whether a trunk's target answers: 1 or 0, from its first change on",
+);
+/// Lines of a trunk that are registered.
+pub const TRUNK_LINES: Metric = gauge("tandem_trunk_lines_registered", "trunk", "lines of a trunk that are registered");
 /// Media packets dropped: wrong source, malformed, not authentic.
 pub const MEDIA_PACKETS_DROPPED: Metric = counter(
     "tandem_media_packets_dropped_total",
@@ -80,6 +88,8 @@ pub const METRICS: &[Metric] = &[
     SIP_DATAGRAMS_DROPPED,
     SIP_CONNECTIONS_REFUSED,
     SIP_FRAMING_LOST,
+    TRUNK_TARGET_UP,
+    TRUNK_LINES,
     MEDIA_PACKETS_DROPPED,
     ALARMS,
 ];

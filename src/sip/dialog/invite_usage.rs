@@ -109,6 +109,11 @@ impl InviteUsage {
         &self.dialog
     }
 
+    /// The sequence number of a request of ours that is sent once more.
+    pub fn next_cseq(&mut self) -> u32 {
+        self.dialog.next_cseq()
+    }
+
     /// Takes what happened.
     pub fn handle(&mut self, input: Input, now: Instant) {
         match input {

@@ -29,6 +29,8 @@ pub enum OutboundTimer {
 pub enum Input {
     /// The INVITE to the target that was asked for left under this key.
     Sent(TransactionKey),
+    /// The INVITE was challenged and left once more, with credentials, under this key.
+    SentAgain(TransactionKey),
     /// A provisional response.
     Provisional {
         /// 100–199.
@@ -80,7 +82,8 @@ pub struct OutboundInvite {
     leg: LegId,
     timing: Timing,
     failover_after: Duration,
-    targets: std::ops::Range<usize>,
+    targets: VecDeque<usize>,
+    failover_on: Vec<StatusCode>,
     cseq: u32,
     phase: Phase,
     timers: Timers<OutboundTimer>,
@@ -104,13 +107,14 @@ enum Phase {
 }
 
 impl OutboundInvite {
-    /// Asks for the first of `targets` targets.
-    pub fn new(leg: LegId, targets: usize, timing: Timing, failover_after: Duration) -> Self {
+    /// Asks for the first of `targets`, which are indices in the trunk's list.
+    pub fn new(leg: LegId, targets: Vec<usize>, timing: Timing, failover_after: Duration) -> Self {
         let mut usage = Self {
             leg,
             timing,
             failover_after,
-            targets: 0..targets,
+            targets: targets.into(),
+            failover_on: Vec::new(),
             cseq: 0,
             phase: Phase::Starting,
             timers: Timers::default(),
@@ -120,10 +124,27 @@ impl OutboundInvite {
         usage
     }
 
+    /// Takes the next target on these final statuses as well.
+    #[must_use]
+    pub fn failing_over_on(mut self, statuses: &[StatusCode]) -> Self {
+        statuses.clone_into(&mut self.failover_on);
+        self
+    }
+
+    /// The sequence number of an INVITE that is sent once more to the same target; `None` where nobody wants that.
+    pub fn next_cseq(&mut self) -> Option<u32> {
+        let is_wanted = matches!(self.phase, Phase::Calling { .. } | Phase::Proceeding { .. });
+        is_wanted.then(|| {
+            self.cseq += 1;
+            self.cseq
+        })
+    }
+
     /// Takes what happened.
     pub fn handle(&mut self, input: Input, now: Instant) {
         match input {
             Input::Sent(key) => self.sent(key, now),
+            Input::SentAgain(key) => self.sent_again(key, now),
             Input::Provisional { status, sdp } => self.provisional(status, sdp, now),
             Input::Failure { status, reason } => self.failed(status, reason),
             Input::TimedOut => self.failed(StatusCode::REQUEST_TIMEOUT, None),
@@ -164,6 +185,13 @@ impl OutboundInvite {
         }
     }
 
+    fn sent_again(&mut self, key: TransactionKey, now: Instant) {
+        if matches!(self.phase, Phase::Calling { .. } | Phase::Proceeding { .. }) {
+            self.phase = Phase::Starting;
+            self.sent(key, now);
+        }
+    }
+
     fn provisional(&mut self, status: StatusCode, sdp: Option<Bytes>, now: Instant) {
         self.timers.stop(OutboundTimer::Failover);
         match std::mem::replace(&mut self.phase, Phase::Over) {
@@ -191,7 +219,8 @@ impl OutboundInvite {
             // Silence after a 100 is the callee's, and not the path's.
             Phase::Proceeding { .. } if status == StatusCode::REQUEST_TIMEOUT => self.refused(status, reason),
             Phase::Starting | Phase::Calling { .. } | Phase::Proceeding { .. }
-                if matches!(status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::REQUEST_TIMEOUT) =>
+                if matches!(status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::REQUEST_TIMEOUT)
+                    || self.failover_on.contains(&status) =>
             {
                 self.try_next(status, reason);
             }
@@ -202,7 +231,7 @@ impl OutboundInvite {
 
     fn try_next(&mut self, status: StatusCode, reason: Option<Reason>) {
         self.timers.clear();
-        match self.targets.next() {
+        match self.targets.pop_front() {
             Some(target) => {
                 self.cseq += 1;
                 self.phase = Phase::Starting;
@@ -300,7 +329,7 @@ mod tests {
     impl Bench {
         fn with_targets(targets: usize) -> Self {
             let leg = LegId::from_uuid(uuid::Uuid::from_u128(1));
-            let usage = OutboundInvite::new(leg, targets, Timing::default(), Duration::from_secs(4));
+            let usage = OutboundInvite::new(leg, (0..targets).collect(), Timing::default(), Duration::from_secs(4));
             Self { usage, now: Clock::system().now() }
         }
 

@@ -111,8 +111,14 @@ impl Dialog {
 
     /// A new request in this dialog (12.2.1.1), without Via.
     pub fn request(&mut self, method: Method) -> Request {
+        let cseq = self.next_cseq();
+        self.build(method, cseq)
+    }
+
+    /// The sequence number of our next request (12.2.1.1).
+    pub const fn next_cseq(&mut self) -> u32 {
         self.local_cseq = self.local_cseq.saturating_add(1);
-        self.build(method, self.local_cseq)
+        self.local_cseq
     }
 
     /// The ACK of a 2xx to our INVITE of that sequence number (13.2.2.4), without Via.

@@ -12,11 +12,15 @@ use crate::sip::Command;
 use crate::sip::Event;
 use crate::sip::io::Inbound;
 use crate::sip::io::Transports;
+use crate::sip::registration::State;
 use crate::sip::user_agent::Counter;
 use crate::sip::user_agent::Input;
 use crate::sip::user_agent::Output;
+use crate::sip::user_agent::TrunkNotice;
 use crate::sip::user_agent::UserAgent;
 use crate::telemetry::metrics::SIP_MESSAGES;
+use crate::telemetry::metrics::TRUNK_LINES;
+use crate::telemetry::metrics::TRUNK_TARGET_UP;
 
 /// The way to the SIP task. Cheap to clone; the task ends when the last one is dropped.
 #[derive(Debug, Clone)]
@@ -56,7 +60,7 @@ pub fn commands() -> (SipHandle, mpsc::Receiver<Command>) {
 /// Events that `events` has no room for wait here. Where too many wait, nothing more is read: peers send again, and
 /// commands wait in their channel.
 pub async fn run(
-    agent: UserAgent,
+    mut agent: UserAgent,
     transports: Transports,
     mut commands: mpsc::Receiver<Command>,
     events: mpsc::Sender<Event>,
@@ -64,12 +68,14 @@ pub async fn run(
     stop: CancellationToken,
 ) {
     let room = events.clone();
+    agent.start(clock.now());
     let mut task = SipTask { agent, transports, events, waiting: VecDeque::new() };
+    let mut last = None;
     loop {
         let has_room = task.waiting.len() < limits::SIP_EVENTS_WAITING;
         let deadline = task.agent.poll_timeout().map(|(at, _)| at);
         tokio::select! {
-            () = stop.cancelled() => break,
+            () = stop.cancelled(), if last.is_none() => last = Some(clock.now() + limits::SIP_UNREGISTER_TIMEOUT),
             inbound = task.transports.recv(), if has_room => task.inbound(inbound, clock.now()),
             command = commands.recv(), if has_room => match command {
                 Some(command) => task.agent.handle(Input::Command(command), clock.now()),
@@ -81,9 +87,14 @@ pub async fn run(
                     permit.send(event);
                 }
             }
+            () = sleep_until(last) => break,
             () = sleep_until(deadline) => task.agent.handle_timeout(clock.now()),
         }
         task.drain();
+        // The registrars' answers are worth a moment.
+        if last.is_some() && !task.agent.is_unregistering() {
+            break;
+        }
     }
     task.transports.shutdown().await;
 }
@@ -116,6 +127,7 @@ impl SipTask {
             match output {
                 Output::Send { flow, bytes } => self.transports.send(flow, bytes),
                 Output::Event(event) => self.tell(event),
+                Output::Trunk(notice) => trunk_notice(&notice),
                 Output::Count(counter) => {
                     metrics::counter!(SIP_MESSAGES.name, "what" => counter_label(counter)).increment(1);
                 }
@@ -132,6 +144,29 @@ impl SipTask {
         match self.events.try_send(event) {
             Ok(()) | Err(mpsc::error::TrySendError::Closed(_)) => {}
             Err(mpsc::error::TrySendError::Full(event)) => self.waiting.push_back(event),
+        }
+    }
+}
+
+/// Says what became of a target or a line, in the log and as a metric.
+fn trunk_notice(notice: &TrunkNotice) {
+    match notice {
+        TrunkNotice::Target { trunk, address, is_up } => {
+            if *is_up {
+                tracing::info!(%trunk, target = %address, "trunk target answers again");
+            } else {
+                tracing::warn!(%trunk, target = %address, "trunk target does not answer");
+            }
+            let labels = [("trunk", trunk.to_string()), ("target", address.to_string())];
+            metrics::gauge!(TRUNK_TARGET_UP.name, &labels).set(f64::from(u8::from(*is_up)));
+        }
+        TrunkNotice::Line { trunk, line, state, registered } => {
+            match state {
+                State::Registered => tracing::info!(%trunk, line, "line registered"),
+                State::Unregistered => tracing::warn!(%trunk, line, "line is not registered"),
+            }
+            let registered = u32::try_from(*registered).unwrap_or(u32::MAX);
+            metrics::gauge!(TRUNK_LINES.name, "trunk" => trunk.to_string()).set(f64::from(registered));
         }
     }
 }

@@ -15,7 +15,7 @@ pub mod name_addr;
 pub mod params;
 mod raw_text;
 pub mod sanity;
-mod scan;
+pub(crate) mod scan;
 mod status;
 pub mod typed;
 pub mod uri;

@@ -4,12 +4,10 @@ use std::time::Instant;
 
 use crate::ids::LegId;
 use crate::ids::SessionId;
-use crate::pii::Pii;
 use crate::sip::Event;
 use crate::sip::Flow;
 use crate::sip::Invitation;
 use crate::sip::OutgoingInvite;
-use crate::sip::Party;
 use crate::sip::StatusCode;
 use crate::sip::dialog::Dialog;
 use crate::sip::dialog::DialogId;
@@ -20,7 +18,6 @@ use crate::sip::dialog::state::SessionPair;
 use crate::sip::dialog::usage;
 use crate::sip::message::HeaderName;
 use crate::sip::message::Method;
-use crate::sip::message::NameAddr;
 use crate::sip::message::Request;
 use crate::sip::message::Response;
 use crate::sip::transaction::TransactionKey;
@@ -29,6 +26,7 @@ use crate::sip::user_agent::Trunk;
 use crate::sip::user_agent::UserAgent;
 use crate::sip::user_agent::client::Outcome;
 use crate::sip::user_agent::client::Owner;
+use crate::sip::user_agent::identity;
 use crate::sip::user_agent::outbound::Outbound;
 use crate::sip::user_agent::usages::UsageEntry;
 use crate::sip::user_agent::usages::UsageMachine;
@@ -74,12 +72,25 @@ impl UserAgent {
     pub(super) fn place_call(&mut self, invite: OutgoingInvite, now: Instant) {
         let leg = invite.leg;
         let found = self.config.trunks.iter().enumerate().find(|(_, trunk)| trunk.name == invite.trunk);
-        let (Some((trunk, settings)), false) = (found, self.is_full() || self.usages.contains_key(&leg)) else {
+        let is_full = self.is_full() && !self.is_emergency(&invite);
+        let (Some((trunk, settings)), false) = (found, is_full || self.usages.contains_key(&leg)) else {
             let status = StatusCode::SERVICE_UNAVAILABLE;
             self.tell_call_room(Event::Refused { leg, status, reason: None, redirect: Vec::new(), retry_after: None });
             return;
         };
-        let machine = OutboundInvite::new(leg, settings.targets.len(), self.config.timing, self.config.failover_after);
+        let failover_on = settings.peering.failover_on.clone();
+        let is_emergency = self.is_emergency(&invite);
+        let too_many = if is_emergency { None } else { self.refuse_call(trunk, now) };
+        let targets = match too_many.map_or_else(|| self.targets_for(trunk, is_emergency, now), Err) {
+            Ok(targets) => targets,
+            Err(wait) => {
+                let (status, retry_after) = (StatusCode::SERVICE_UNAVAILABLE, Some(wait));
+                self.tell_call_room(Event::Refused { leg, status, reason: None, redirect: Vec::new(), retry_after });
+                return;
+            }
+        };
+        let machine = OutboundInvite::new(leg, targets, self.config.timing, self.config.failover_after)
+            .failing_over_on(&failover_on);
         let (call_id, tag) = (format!("{}{}", self.new_tag(), self.new_tag()), self.new_tag());
         let outbound = Outbound { machine, wanted: invite, call_id, tag };
         // Until a target is chosen there is no path; each attempt sets it.
@@ -146,7 +157,9 @@ impl UserAgent {
             return;
         };
         let stands = outbound.machine.accept();
-        let shown_user = outbound.wanted.from.user.expose().clone();
+        // What the INVITE named as our Contact is what the dialog keeps.
+        let invite = self.clients.get(key).map(|entry| &entry.request.headers);
+        let shown_contact = invite.and_then(|headers| headers.get(&HeaderName::Contact)).map(str::to_owned);
         self.pump_usage(leg, now);
         let dialog = if stands { self.acknowledge(key, response) } else { None };
         let settings = dialog.and_then(|found| self.config.trunks.get(found.1).map(|settings| (found, settings)));
@@ -166,7 +179,7 @@ impl UserAgent {
         };
         let identity = usage::Identity {
             leg,
-            contact: settings.contact(&shown_user, &flow),
+            contact: shown_contact.unwrap_or_else(|| settings.contact("", &flow)),
             agent: settings.shown_host(flow.local).to_string(),
             timing: self.config.timing,
         };
@@ -198,6 +211,9 @@ impl UserAgent {
         let (trunk, flow) = (entry.trunk, entry.flow);
         let mut ack = dialog.ack(entry.request.headers.cseq().ok()?.number);
         let hop = self.config.trunks.get(trunk).map_or(flow, |trunk| self.config.hop(trunk, flow, dialog.next_hop()));
+        // The INVITE's credentials stand in its ACK, which nobody can challenge (RFC 3261 22.1).
+        ack.headers.copy_from(&entry.request.headers, &HeaderName::Authorization);
+        ack.headers.copy_from(&entry.request.headers, &HeaderName::ProxyAuthorization);
         self.put_via(trunk, &mut ack, &hop);
         ack.headers.set(HeaderName::UserAgent, self.config.product.clone());
         let bytes = ack.to_bytes();
@@ -212,12 +228,12 @@ fn invitation(leg: LegId, trunk: &Trunk, flow: &Flow, request: &Request) -> Opti
     let headers = &request.headers;
     let asserted = headers.asserted_identities().ok().filter(|_| trunk.trusts_identity);
     let from = asserted.and_then(|identities| identities.into_iter().next()).or_else(|| headers.from().ok())?;
-    Some(Invitation {
+    let mut invitation = Invitation {
         leg,
         trunk: trunk.name.clone(),
         called: request.uri.user_unescaped().unwrap_or_default(),
-        from: party(&from),
-        to: party(&headers.to().ok()?),
+        from: identity::party(&from),
+        to: identity::party(&headers.to().ok()?),
         sip_call_id: headers.call_id().ok()?.to_owned(),
         session_id: headers.session_id().ok().flatten(),
         local_address: flow.local.ip(),
@@ -227,12 +243,7 @@ fn invitation(leg: LegId, trunk: &Trunk, flow: &Flow, request: &Request) -> Opti
         diverted_from: Vec::new(),
         user_to_user: None,
         headers: Vec::new(),
-    })
-}
-
-fn party(address: &NameAddr) -> Party {
-    Party {
-        user: Pii::new(address.uri.user_unescaped().unwrap_or_default()),
-        display_name: address.display_name.clone().map(Pii::new),
-    }
+    };
+    identity::complete(&mut invitation, trunk, headers);
+    Some(invitation)
 }

@@ -9,6 +9,7 @@ use crate::limits;
 use crate::sip::Flow;
 use crate::sip::Transport;
 use crate::sip::dialog::DialogId;
+use crate::sip::digest::client::Attempts;
 use crate::sip::message::HeaderName;
 use crate::sip::message::Method;
 use crate::sip::message::Request;
@@ -39,6 +40,8 @@ pub(super) struct ClientEntry {
     pub(super) acks: Vec<(DialogId, Flow, Bytes)>,
     /// Where to go instead if the stream that was chosen for a large request cannot be opened (RFC 3261 18.1.1).
     small_path: Option<Flow>,
+    /// How often it was sent with credentials, in this shape or an earlier one.
+    pub(super) attempts: Attempts,
     /// When an abandoned INVITE that was cancelled is forgotten.
     pub(super) forget_at: Option<Instant>,
 }
@@ -52,6 +55,10 @@ pub(super) enum Owner {
     Abandoned,
     /// The BYE of a usage.
     Bye(LegId),
+    /// A trunk's line.
+    Line(usize, usize),
+    /// A trunk's target, asked by OPTIONS.
+    Probe(usize, usize),
     /// Nobody, and nothing follows.
     Nobody,
 }
@@ -131,6 +138,7 @@ impl UserAgent {
         owner: Owner,
         now: Instant,
     ) -> TransactionKey {
+        let attempts = self.volunteer(trunk, &mut request, &flow);
         let branch = match request.headers.top_via().ok().and_then(|via| via.branch().map(str::to_owned)) {
             Some(branch) => branch,
             None => self.put_via(trunk, &mut request, &flow),
@@ -139,7 +147,8 @@ impl UserAgent {
         let (flow, small_path) = self.path_for_size(trunk, &mut request, flow);
         let key = TransactionKey::client(&branch, &request.method);
         let machine = ClientMachine::new(&request, &flow, self, now);
-        let entry = ClientEntry { machine, flow, trunk, request, owner, acks: Vec::new(), small_path, forget_at: None };
+        let acks = Vec::new();
+        let entry = ClientEntry { machine, flow, trunk, request, owner, acks, small_path, attempts, forget_at: None };
         self.clients.insert(key.clone(), entry);
         self.pump_client(&key, None, now);
         key
@@ -232,6 +241,12 @@ impl UserAgent {
     }
 
     fn tell_owner(&mut self, owner: Owner, key: &TransactionKey, outcome: Outcome<'_>, now: Instant) {
+        self.observe(key, outcome, now);
+        if let Outcome::Response(response) = outcome
+            && self.authenticate(owner, key, response, now)
+        {
+            return;
+        }
         match owner {
             Owner::Invite(leg) => self.invite_outcome(leg, key, outcome, now),
             Owner::Abandoned => self.abandoned_outcome(key, outcome, now),
@@ -240,6 +255,8 @@ impl UserAgent {
                     self.bye_done(leg, now);
                 }
             }
+            Owner::Line(trunk, line) => self.line_outcome((trunk, line), outcome, now),
+            Owner::Probe(trunk, target) => self.probe_outcome(trunk, target, outcome, now),
             Owner::Nobody => {}
         }
     }

@@ -9,6 +9,7 @@ use crate::ids::TrunkName;
 use crate::limits;
 use crate::sip::Transport;
 use crate::sip::transaction::Timing;
+use crate::sip::user_agent::peering::Peering;
 
 /// The user agent's configuration.
 #[derive(Debug, Clone)]
@@ -27,6 +28,8 @@ pub struct Config {
     pub transactions_max: usize,
     /// Retry-After of a 503 for too many transactions.
     pub overload_retry_after: Duration,
+    /// Numbers that leave whatever the caps and the targets' state say, as a trunk is given them.
+    pub emergency: Vec<String>,
     /// For identifiers that bear the time of their making.
     pub clock: Clock,
 }
@@ -42,6 +45,7 @@ impl Config {
             failover_after: Duration::from_secs(4),
             transactions_max: limits::SIP_TRANSACTIONS_MAX,
             overload_retry_after: Duration::from_secs(10),
+            emergency: Vec::new(),
             clock,
         }
     }
@@ -76,6 +80,8 @@ pub struct Trunk {
     pub trusts_identity: bool,
     /// Header fields added to every new INVITE, as they stand.
     pub headers: Vec<(String, String)>,
+    /// What its operator asks of us.
+    pub peering: Peering,
 }
 
 impl Trunk {
@@ -90,6 +96,7 @@ impl Trunk {
             bind: None,
             trusts_identity: true,
             headers: Vec::new(),
+            peering: Peering::default(),
         }
     }
 

@@ -140,6 +140,9 @@ impl UserAgent {
             self.cancel(trunk, key, &request, now);
         } else if in_dialog {
             self.in_dialog(trunk, key, request, now);
+        } else if let Some(refusal) = self.refuse_entry(trunk, &request, now) {
+            self.count(Counter::Rejected);
+            self.respond(key, refusal, now);
         } else if request.method == Method::Invite {
             self.invited(trunk, flow, key, request, now);
         } else if request.method == Method::Options {

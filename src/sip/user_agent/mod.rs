@@ -2,12 +2,19 @@
 //!
 //! It owns every table of the SIP side. Bytes and commands go in, bytes and events come out; sockets are the shell's.
 
+mod admission;
+mod authenticate;
 mod call;
 mod client;
 pub mod config;
 mod dispatch;
+pub mod identity;
 mod inspect;
+mod lines;
 mod outbound;
+pub mod peering;
+pub mod peers;
+mod probe;
 mod reach;
 mod schedule;
 mod server;
@@ -31,6 +38,8 @@ use crate::sip::Flow;
 use crate::sip::dialog::DialogId;
 use crate::sip::dialog::outbound_invite::OutboundTimer;
 use crate::sip::dialog::usage::UsageTimer;
+use crate::sip::digest::server::Verifier;
+use crate::sip::registration::LineTimer;
 use crate::sip::transaction::TransactionKey;
 use crate::sip::transaction::TransactionTimer;
 
@@ -39,6 +48,9 @@ pub use config::Listen;
 pub use config::Network;
 pub use config::Target;
 pub use config::Trunk;
+pub use peering::Peering;
+pub use peers::TrunkNotice;
+pub use peers::TrunkStatus;
 
 /// What the user agent is told.
 #[derive(Debug, Clone)]
@@ -73,6 +85,8 @@ pub enum Output {
     Event(Event),
     /// Something to count.
     Count(Counter),
+    /// Tell the operator.
+    Trunk(TrunkNotice),
 }
 
 /// Things that a user agent counts.
@@ -103,6 +117,10 @@ pub enum SipTimer {
     Outbound(OutboundTimer),
     /// An INVITE that nobody waits for, cancelled, without final response.
     Abandoned,
+    /// Of a line.
+    Line(LineTimer),
+    /// OPTIONS to a target, or the wait for its answer.
+    Probe,
 }
 
 /// Whom a deadline wakes.
@@ -111,6 +129,10 @@ enum Wake {
     Client(TransactionKey),
     Server(TransactionKey),
     Usage(LegId),
+    /// A trunk's line.
+    Line(usize, usize),
+    /// A trunk's target.
+    Probe(usize, usize),
 }
 
 /// The machine.
@@ -125,6 +147,9 @@ pub struct UserAgent {
     clients: BTreeMap<TransactionKey, client::ClientEntry>,
     usages: BTreeMap<LegId, usages::UsageEntry>,
     dialogs: BTreeMap<DialogId, LegId>,
+    /// What is known of each trunk of the configuration, in its order.
+    peers: Vec<peers::Peer>,
+    verifier: Verifier,
     schedule: schedule::Schedule<Wake, SipTimer>,
     output: VecDeque<Output>,
     /// When an unknown source was last logged: once in ten seconds is enough to find a wrong network list.
@@ -133,8 +158,12 @@ pub struct UserAgent {
 
 impl UserAgent {
     /// A user agent without calls. All chance comes from `rng`.
-    pub const fn new(config: Config, rng: StdRng) -> Self {
+    pub fn new(config: Config, mut rng: StdRng) -> Self {
+        let mut key = [0; 32];
+        rng.fill_bytes(&mut key);
         Self {
+            peers: config.trunks.iter().map(peers::Peer::new).collect(),
+            verifier: Verifier::new(key),
             config,
             rng,
             draining: None,
@@ -147,6 +176,12 @@ impl UserAgent {
             output: VecDeque::new(),
             warned_at: None,
         }
+    }
+
+    /// Begins what is ours to begin: lines register, targets are asked whether they are there.
+    pub fn start(&mut self, now: Instant) {
+        self.start_lines(now);
+        self.start_probes(now);
     }
 
     /// Takes what happened.
@@ -165,6 +200,8 @@ impl UserAgent {
                 Wake::Client(key) => self.client_timeout(&key, now),
                 Wake::Server(key) => self.server_timeout(&key, now),
                 Wake::Usage(leg) => self.usage_timeout(leg, now),
+                Wake::Line(trunk, line) => self.line_timeout(trunk, line, now),
+                Wake::Probe(trunk, target) => self.probe_timeout(trunk, target, now),
             }
         }
     }

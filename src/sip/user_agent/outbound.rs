@@ -14,7 +14,11 @@ use crate::sip::message::Request;
 use crate::sip::message::SipUri;
 use crate::sip::user_agent::Target;
 use crate::sip::user_agent::Trunk;
+use crate::sip::user_agent::identity;
+use crate::sip::user_agent::identity::Caller;
 use crate::sip::user_agent::inspect;
+use crate::sip::user_agent::peering::Direction;
+use crate::sip::user_agent::peering::NumberOf;
 
 /// An outbound INVITE: its machine, and what each attempt is built from.
 #[derive(Debug)]
@@ -33,9 +37,10 @@ impl Outbound {
         let domain = trunk.domain.as_deref().and_then(Host::parse);
         let callee_host = domain.clone().unwrap_or_else(|| Host::from(target.address.ip()));
         let callee_port = if domain.is_some() { None } else { Some(target.address.port()) };
-        let callee = SipUri::with_user(&wanted.called, callee_host, callee_port);
-        let mut from = NameAddr::new(SipUri::with_user(wanted.from.user.expose(), domain.unwrap_or(shown), None));
-        from.display_name = wanted.from.display_name.as_ref().map(|name| name.expose().clone());
+        let called = trunk.peering.rewrite(Direction::Out, NumberOf::Called, &wanted.called);
+        let callee = SipUri::with_user(&called, callee_host, callee_port);
+        let caller = Caller::of(trunk, wanted, domain.unwrap_or(shown));
+        let mut from = caller.from.clone();
         from.set_tag(&self.tag);
         let to = NameAddr::new(callee.clone());
 
@@ -47,10 +52,12 @@ impl Outbound {
         headers.push(HeaderName::To, to.to_string());
         headers.push(HeaderName::CallId, self.call_id.clone());
         headers.push(HeaderName::CSeq, CSeq { number: cseq, method: Method::Invite }.to_string());
-        headers.push(HeaderName::Contact, trunk.contact(wanted.from.user.expose(), flow));
+        headers.push(HeaderName::Contact, trunk.contact(&caller.contact_user, flow));
         headers.push(HeaderName::Allow, inspect::ALLOW);
         headers.push(HeaderName::Supported, "");
         headers.push(HeaderName::SessionId, session.to_header());
+        caller.write(headers);
+        identity::write_crossing(trunk, wanted, headers);
         for (name, value) in &trunk.headers {
             headers.push(HeaderName::from_wire(name), value.clone());
         }

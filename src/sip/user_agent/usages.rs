@@ -73,7 +73,10 @@ impl UserAgent {
             | Command::RefuseRefer { .. }
             | Command::NotifyRefer { .. }
             | Command::Info { .. } => {}
-            Command::Drain { retry_after } => self.draining = Some(retry_after),
+            Command::Drain { retry_after } => {
+                self.draining = Some(retry_after);
+                self.stop_lines(now);
+            }
         }
     }
 
@@ -155,7 +158,10 @@ impl UserAgent {
             outbound_invite::Output::Cancel { key, reason } => {
                 self.send_cancel(&key, reason.as_ref().map(reason_value), now);
             }
-            outbound_invite::Output::Abandon(key) => self.abandon(&key),
+            outbound_invite::Output::Abandon(key) => {
+                self.observe_silence(&key);
+                self.abandon(&key);
+            }
             outbound_invite::Output::Event(event) => self.tell_call_room(event),
         }
     }

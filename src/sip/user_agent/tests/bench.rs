@@ -59,6 +59,7 @@ impl Bench {
                 }
                 Output::Event(event) => self.events.push(event),
                 Output::Count(counter) => self.counted.push(counter),
+                Output::Trunk(_) => {}
             }
         }
         lines

@@ -5,6 +5,7 @@ mod calls;
 mod dialogs;
 mod outbound;
 mod raw;
+mod trunks;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -162,7 +163,7 @@ impl World {
             match output {
                 Output::Send { flow, bytes } => self.carry(agent, flow, &bytes),
                 Output::Event(event) => self.events[agent].push(event),
-                Output::Count(_) => {}
+                Output::Count(_) | Output::Trunk(_) => {}
             }
         }
     }
