@@ -130,8 +130,12 @@ impl Registration {
             Input::Start { after } => self.timers.set(LineTimer::Register, now + after),
             Input::Accepted { granted, chance } => self.accepted(granted, chance, now),
             Input::Refused { status, min_expires, retry_after, elsewhere, chance } => {
-                let wait = if elsewhere { Some(Duration::ZERO) } else { retry_after };
-                self.refused(status, min_expires, wait, chance, now);
+                let long =
+                    |line: &mut Self| line.back_off(chance).max(retry_after.unwrap_or_default().min(EXPIRES_MAX));
+                if self.refused(status, min_expires) {
+                    let wait = if elsewhere { Duration::ZERO } else { long(self) };
+                    self.timers.set(LineTimer::Register, now + wait);
+                }
             }
             Input::Stop => self.stop(),
         }
@@ -155,43 +159,30 @@ impl Registration {
         self.change(State::Registered);
     }
 
-    fn refused(
-        &mut self,
-        status: StatusCode,
-        min_expires: Option<Duration>,
-        wait: Option<Duration>,
-        chance: f64,
-        now: Instant,
-    ) {
+    /// Whether the line has to wait before it tries again.
+    fn refused(&mut self, status: StatusCode, min_expires: Option<Duration>) -> bool {
         match self.phase {
             Phase::Registering => self.phase = Phase::Waiting,
             Phase::Unregistering => {
                 self.phase = Phase::Stopped;
-                return;
+                return false;
             }
-            Phase::Waiting | Phase::Stopped => return,
+            Phase::Waiting | Phase::Stopped => return false,
         }
-        if let Some(wanted) =
-            min_expires.filter(|wanted| status == StatusCode::INTERVAL_TOO_BRIEF && *wanted > self.expires)
-        {
-            let wanted = wanted.min(EXPIRES_MAX);
-            if wanted > self.expires {
-                self.expires = wanted;
-                self.register();
-                return;
-            }
+        let wanted =
+            min_expires.filter(|_| status == StatusCode::INTERVAL_TOO_BRIEF).map(|wanted| wanted.min(EXPIRES_MAX));
+        if let Some(wanted) = wanted.filter(|wanted| *wanted > self.expires) {
+            self.expires = wanted;
+            self.register();
+            return false;
         }
-        let wait = match wait {
-            Some(wait) if wait.is_zero() => wait,
-            other => self.back_off(chance).max(other.unwrap_or_default().min(EXPIRES_MAX)),
-        };
-        self.timers.set(LineTimer::Register, now + wait);
         // A registrar that says no has forgotten us; one that is silent may still remember.
         let is_no = status != StatusCode::REQUEST_TIMEOUT && status.as_u16() < 500;
         if is_no {
             self.timers.stop(LineTimer::Expiry);
             self.change(State::Unregistered);
         }
+        true
     }
 
     /// 30 s, doubled with each failure up to 30 min, give or take a quarter.
@@ -357,6 +348,9 @@ mod tests {
         assert_eq!(bench.next().0, 300);
         bench.feed(Input::Refused { status, min_expires: None, retry_after, elsewhere: true, chance: 0.5 });
         assert_eq!(bench.next().0, 0);
+        let retry_after = Some(Duration::ZERO);
+        bench.feed(Input::Refused { status, min_expires: None, retry_after, elsewhere: false, chance: 0.5 });
+        assert_eq!(bench.next().0, 60, "a Retry-After of nothing is no invitation to a flood");
     }
 
     #[test]

@@ -11,6 +11,7 @@ use crate::sip::digest::secret_hash;
 use crate::sip::message::HeaderName;
 use crate::sip::message::Request;
 use crate::sip::message::Response;
+use crate::sip::message::scan;
 
 /// Whether a proxy asks or the server itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -82,13 +83,18 @@ impl Challenge {
             Some(options) if options.split(',').any(|option| option.trim().eq_ignore_ascii_case("auth")) => true,
             Some(_) => return None,
         };
+        let algorithm = Algorithm::parse(params.value("algorithm"))?;
+        // A session's secret holds the client's nonce, which only qop sends.
+        if algorithm.is_session && !has_qop {
+            return None;
+        }
         Some(Self {
             asker,
             nonce: params.value("nonce")?.to_owned(),
             is_stale: params.value("stale").is_some_and(|stale| stale.eq_ignore_ascii_case("true")),
             realm: params.value("realm")?.to_owned(),
             opaque: params.value("opaque").map(str::to_owned),
-            algorithm: Algorithm::parse(params.value("algorithm"))?,
+            algorithm,
             names_algorithm: params.value("algorithm").is_some(),
             has_qop,
         })
@@ -137,22 +143,18 @@ impl Session {
             uri: &uri,
         };
         let response = proof.response(&self.secret);
-        let (username, realm, nonce) = (&self.username, &challenge.realm, &challenge.nonce);
-        let quoted = crate::sip::message::scan::quote(username);
-        let mut value = format!(
-            "Digest username={quoted}, realm=\"{realm}\", nonce=\"{nonce}\", uri=\"{uri}\", response=\"{response}\""
-        );
-        if challenge.names_algorithm {
-            value.push_str(&format!(", algorithm={}", challenge.algorithm));
-        }
-        if challenge.has_qop {
-            value.push_str(&format!(", cnonce=\"{}\", qop=auth, nc={count}", self.cnonce));
-        } else if challenge.algorithm.is_session {
-            value.push_str(&format!(", cnonce=\"{}\"", self.cnonce));
-        }
-        if let Some(opaque) = &challenge.opaque {
-            value.push_str(&format!(", opaque=\"{opaque}\""));
-        }
+        let parts = [
+            Some(format!("username={}", scan::quote(&self.username))),
+            Some(format!("realm=\"{}\"", challenge.realm)),
+            Some(format!("nonce=\"{}\"", challenge.nonce)),
+            Some(format!("uri=\"{uri}\"")),
+            Some(format!("response=\"{response}\"")),
+            challenge.names_algorithm.then(|| format!("algorithm={}", challenge.algorithm)),
+            challenge.has_qop.then(|| format!("cnonce=\"{}\"", self.cnonce)),
+            challenge.has_qop.then(|| format!("qop=auth, nc={count}")),
+            challenge.opaque.as_ref().map(|opaque| format!("opaque=\"{opaque}\"")),
+        ];
+        let value = format!("Digest {}", parts.into_iter().flatten().collect::<Vec<String>>().join(", "));
         request.headers.set(challenge.asker.credentials_header(), value);
     }
 }

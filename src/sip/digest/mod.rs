@@ -4,7 +4,6 @@ pub mod client;
 pub mod server;
 
 use std::fmt;
-use std::fmt::Write as _;
 
 use aws_lc_rs::digest;
 use secrecy::ExposeSecret as _;
@@ -92,11 +91,8 @@ impl Hash {
 
 /// Lower-case hexadecimal.
 pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        // Writing to a String cannot fail.
-        let _: fmt::Result = write!(text, "{byte:02x}");
-        text
-    })
+    let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]);
+    digits.filter_map(|digit| char::from_digit(u32::from(digit), 16)).collect()
 }
 
 /// H(username:realm:password), what a server may keep instead of the password.

@@ -241,7 +241,11 @@ impl UserAgent {
     }
 
     fn tell_owner(&mut self, owner: Owner, key: &TransactionKey, outcome: Outcome<'_>, now: Instant) {
-        self.observe(key, outcome, now);
+        // The silence of a request that nobody waited for any more was counted when it was given up.
+        let is_old_silence = matches!(owner, Owner::Abandoned | Owner::Nobody) && matches!(outcome, Outcome::TimedOut);
+        if !is_old_silence {
+            self.observe(key, outcome, now);
+        }
         if let Outcome::Response(response) = outcome
             && self.authenticate(owner, key, response, now)
         {
