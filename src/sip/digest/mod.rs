@@ -147,9 +147,10 @@ impl DigestParams {
         for piece in scan::split_outside(line, ',', false) {
             let mut piece = scan::trim(piece);
             // `Scheme name=value` begins a challenge, `name=value` goes on with it.
-            if let Some((scheme, rest)) = piece.split_once([' ', '\t']).filter(|(scheme, _)| scan::is_token(scheme)) {
+            let scheme = piece.split_once([' ', '\t']).map(|(scheme, rest)| (scheme, scan::trim(rest)));
+            if let Some((scheme, rest)) = scheme.filter(|(word, rest)| scan::is_token(word) && !rest.starts_with('=')) {
                 found.push((scheme.eq_ignore_ascii_case("Digest"), Self::default()));
-                piece = scan::trim(rest);
+                piece = rest;
             }
             let (Some((_, params)), Some((name, value))) = (found.last_mut(), piece.split_once('=')) else { continue };
             let value = scan::trim(value);
