@@ -130,10 +130,10 @@ impl Registration {
             Input::Start { after } => self.timers.set(LineTimer::Register, now + after),
             Input::Accepted { granted, chance } => self.accepted(granted, chance, now),
             Input::Refused { status, min_expires, retry_after, elsewhere, chance } => {
-                let long =
-                    |line: &mut Self| line.back_off(chance).max(retry_after.unwrap_or_default().min(EXPIRES_MAX));
                 if self.refused(status, min_expires) {
-                    let wait = if elsewhere { Duration::ZERO } else { long(self) };
+                    let retry_after = retry_after.unwrap_or_default().min(EXPIRES_MAX);
+                    let wait = Some(Duration::ZERO).filter(|_| elsewhere);
+                    let wait = wait.unwrap_or_else(|| self.back_off(chance).max(retry_after));
                     self.timers.set(LineTimer::Register, now + wait);
                 }
             }
@@ -313,7 +313,7 @@ mod tests {
         let mut bench = Bench::new(60);
         bench.next();
         let status = StatusCode::INTERVAL_TOO_BRIEF;
-        let min_expires = Some(Duration::from_secs(1_800));
+        let min_expires = Some(Duration::from_mins(30));
         let refused = Input::Refused { status, min_expires, retry_after: None, elsewhere: false, chance: 0.5 };
         assert_eq!(bench.feed(refused), ["register 1800"]);
         assert!(bench.feed(refused).is_empty(), "the same minimum again makes no loop");
@@ -343,7 +343,7 @@ mod tests {
         let mut bench = Bench::new(3_600);
         bench.next();
         let status = StatusCode::SERVICE_UNAVAILABLE;
-        let retry_after = Some(Duration::from_secs(300));
+        let retry_after = Some(Duration::from_mins(5));
         bench.feed(Input::Refused { status, min_expires: None, retry_after, elsewhere: false, chance: 0.5 });
         assert_eq!(bench.next().0, 300);
         bench.feed(Input::Refused { status, min_expires: None, retry_after, elsewhere: true, chance: 0.5 });

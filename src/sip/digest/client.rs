@@ -204,8 +204,8 @@ mod tests {
 
     fn challenged(status: u16, lines: &[&str]) -> Response {
         let name = if status == 401 { "WWW-Authenticate" } else { "Proxy-Authenticate" };
-        let lines: String = lines.iter().map(|line| format!("{name}: {line}\r\n")).collect();
-        let text = format!("SIP/2.0 {status} No\r\n{lines}\r\n");
+        let lines: Vec<String> = lines.iter().map(|line| format!("{name}: {line}\r\n")).collect();
+        let text = format!("SIP/2.0 {status} No\r\n{}\r\n", lines.concat());
         match Message::parse(text.as_bytes()).unwrap() {
             Message::Response(response) => response,
             Message::Request(_) => unreachable!(),

@@ -25,6 +25,7 @@ use crate::sip::user_agent::UserAgent;
 use crate::sip::user_agent::Wake;
 use crate::sip::user_agent::client::Outcome;
 use crate::sip::user_agent::client::Owner;
+use crate::sip::user_agent::peering::Line;
 use crate::sip::user_agent::peers::LineState;
 use crate::sip::user_agent::peers::TrunkNotice;
 
@@ -38,18 +39,21 @@ impl UserAgent {
             let settings = self.config.trunks.get(trunk).map(|trunk| trunk.peering.lines.clone()).unwrap_or_default();
             let spread = START_SPACING.saturating_mul(u32::try_from(settings.len()).unwrap_or(u32::MAX));
             for (index, line) in settings.iter().take(limits::SIP_LINES_MAX).enumerate() {
-                let mut registration = Registration::new(line.expires);
-                if line.register {
-                    let after = spread.mul_f64(self.rng.random_range(0.0..1.0));
-                    registration.handle(registration::Input::Start { after }, now);
-                }
-                let (call_id, tag) = (format!("{}{}", self.new_tag(), self.new_tag()), self.new_tag());
-                let state = LineState { registration, call_id, tag, cseq: 0, tried: 0 };
-                if let Some(peer) = self.peers.get_mut(trunk) {
-                    peer.lines.push(state);
-                }
+                self.start_line(trunk, line, spread, now);
                 self.pump_line(trunk, index, now);
             }
+        }
+    }
+
+    fn start_line(&mut self, trunk: usize, line: &Line, spread: Duration, now: Instant) {
+        let mut registration = Registration::new(line.expires);
+        if line.register {
+            let after = spread.mul_f64(self.rng.random_range(0.0..1.0));
+            registration.handle(registration::Input::Start { after }, now);
+        }
+        let (call_id, tag) = (format!("{}{}", self.new_tag(), self.new_tag()), self.new_tag());
+        if let Some(peer) = self.peers.get_mut(trunk) {
+            peer.lines.push(LineState { registration, call_id, tag, cseq: 0, tried: 0 });
         }
     }
 

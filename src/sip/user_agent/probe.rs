@@ -50,19 +50,16 @@ impl UserAgent {
             self.schedule_probe(trunk, target, now);
             return;
         }
-        match self.options(trunk, target) {
-            Some((request, flow)) => {
-                let patience = now + self.config.failover_after;
-                self.schedule.set(&Wake::Probe(trunk, target), Some((patience, SipTimer::Probe)));
-                let key = self.send_request(trunk, request, flow, Owner::Probe(trunk, target), now);
-                if let Some(state) = self.peers.get_mut(trunk).and_then(|peer| peer.targets.get_mut(target)) {
-                    state.probe = Some(key);
-                }
-            }
-            None => {
-                self.missed(trunk, target, false);
-                self.schedule_probe(trunk, target, now);
-            }
+        let Some((request, flow)) = self.options(trunk, target) else {
+            self.missed(trunk, target, false);
+            self.schedule_probe(trunk, target, now);
+            return;
+        };
+        let patience = now + self.config.failover_after;
+        self.schedule.set(&Wake::Probe(trunk, target), Some((patience, SipTimer::Probe)));
+        let key = self.send_request(trunk, request, flow, Owner::Probe(trunk, target), now);
+        if let Some(state) = self.peers.get_mut(trunk).and_then(|peer| peer.targets.get_mut(target)) {
+            state.probe = Some(key);
         }
     }
 

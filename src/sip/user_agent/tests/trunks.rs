@@ -31,9 +31,9 @@ use crate::sip::user_agent::peering::Line;
 use crate::sip::user_agent::peering::NumberOf;
 use crate::sip::user_agent::peering::NumberRule;
 
-fn credentials(user: &str) -> Option<Credentials> {
+fn credentials(user: &str) -> Credentials {
     let password = SecretString::from(format!("{user}-secret"));
-    Some(Credentials { username: user.to_owned(), password, realm: Some("pbx".to_owned()) })
+    Credentials { username: user.to_owned(), password, realm: Some("pbx".to_owned()) }
 }
 
 fn line(number: &str, extension: &str) -> Line {
@@ -41,14 +41,14 @@ fn line(number: &str, extension: &str) -> Line {
         aor: Uri::parse(&format!("sip:{number}@pbx.test")).unwrap(),
         contact_user: number.to_owned(),
         extension: extension.to_owned(),
-        credentials: credentials(number),
+        credentials: Some(credentials(number)),
         register: true,
-        expires: Duration::from_secs(600),
+        expires: Duration::from_mins(10),
     }
 }
 
 fn with_password() -> Bench {
-    Bench::with(|config| config.trunks[0].peering.credentials = credentials("tandem"))
+    Bench::with(|config| config.trunks[0].peering.credentials = Some(credentials("tandem")))
 }
 
 fn two_targets(config: &mut Config) {
@@ -56,7 +56,7 @@ fn two_targets(config: &mut Config) {
     config.trunks[0].networks.push(Network::host("10.0.0.3".parse().unwrap()));
 }
 
-/// A response to the last request that was sent: with its Via, From, To, Call-ID and CSeq.
+/// A response to the last request that was sent: with its Via, From, To, Call-ID and `CSeq`.
 fn respond(bench: &mut Bench, status: &str, more: &str) -> Vec<String> {
     let (flow, request) = bench.sent.last().unwrap().clone();
     respond_to(bench, &flow.remote.to_string(), &request, status, more)
