@@ -14,7 +14,7 @@ use crate::sip::message::Response;
 use crate::sip::message::scan;
 
 /// Whether a proxy asks or the server itself.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Asker {
     /// 401, WWW-Authenticate, Authorization.
     Server,
@@ -159,9 +159,16 @@ impl Session {
     }
 }
 
-/// How often one request was sent with credentials, and with which nonce: what ends a loop of nonces.
+/// How often one request was sent with credentials, and with which nonce: what ends a loop of nonces. A proxy on the way
+/// and the server behind it may both ask (RFC 3261 22.3), and are counted apart.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Attempts {
+    server: Tries,
+    proxy: Tries,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct Tries {
     /// Times.
     count: u8,
     nonce: Option<String>,
@@ -169,22 +176,30 @@ pub struct Attempts {
     was_remembered: bool,
 }
 
-/// Times that one request is sent with credentials.
+/// Times that one request is sent with credentials for a proxy, and for a server.
 const ATTEMPTS_MAX: u8 = 2;
 
 impl Attempts {
     /// Counts credentials of `session`. `remembered`: nobody asked for them in this request's life.
     pub fn count(&mut self, session: &Session, remembered: bool) {
-        self.count = self.count.saturating_add(1);
-        self.nonce = Some(session.challenge.nonce.clone());
-        self.was_remembered = remembered;
+        let tries = match session.asker() {
+            Asker::Server => &mut self.server,
+            Asker::Proxy => &mut self.proxy,
+        };
+        tries.count = tries.count.saturating_add(1);
+        tries.nonce = Some(session.challenge.nonce.clone());
+        tries.was_remembered = remembered;
     }
 
     /// Whether `challenge` may be answered: the first of a request; a second where the nonce was stale; or where the
     /// nonce was one of an earlier request and a new one came, because many servers forget to say stale=true.
     pub fn may_answer(&self, challenge: &Challenge) -> bool {
-        let is_new = self.nonce.as_ref().is_none_or(|nonce| *nonce != challenge.nonce);
-        self.count == 0 || (self.count < ATTEMPTS_MAX && is_new && (challenge.is_stale || self.was_remembered))
+        let tries = match challenge.asker {
+            Asker::Server => &self.server,
+            Asker::Proxy => &self.proxy,
+        };
+        let is_new = tries.nonce.as_ref().is_none_or(|nonce| *nonce != challenge.nonce);
+        tries.count == 0 || (tries.count < ATTEMPTS_MAX && is_new && (challenge.is_stale || tries.was_remembered))
     }
 }
 

@@ -42,7 +42,7 @@ impl UserAgent {
     }
 
     fn credentialed(&mut self, owner: Owner, key: &TransactionKey, response: &Response) -> Option<Retry> {
-        Asker::of(response.status)?;
+        let asker = Asker::of(response.status)?;
         let entry = self.clients.get(key).filter(|_| owner != Owner::Abandoned)?;
         if matches!(entry.request.method, Method::Cancel | Method::Ack) {
             return None;
@@ -55,7 +55,7 @@ impl UserAgent {
             .filter(|(challenge, _)| attempts.may_answer(challenge))
         else {
             // The next request begins without what was refused.
-            self.peers.get_mut(trunk)?.forget_session(flow.remote, line);
+            self.peers.get_mut(trunk)?.forget_session(flow.remote, line, asker);
             return None;
         };
         let (challenge, credentials) = challenge;
@@ -68,7 +68,14 @@ impl UserAgent {
         request.headers.set(HeaderName::CSeq, cseq.to_string());
         session.authorize(&mut request);
         attempts.count(&session, false);
-        self.peers.get_mut(trunk)?.remember(flow.remote, line, session);
+        let peer = self.peers.get_mut(trunk)?;
+        // What the other asker got already counts on: a nonce count is never used twice.
+        for other in peer.sessions(flow.remote, line) {
+            if other.asker() != asker && request.headers.contains(&other.asker().credentials_header()) {
+                other.authorize(&mut request);
+            }
+        }
+        peer.remember(flow.remote, line, session);
         Some(Retry { trunk, request, flow, attempts })
     }
 
@@ -116,9 +123,11 @@ impl UserAgent {
             return attempts;
         }
         let line = self.config.trunks.get(trunk).and_then(|trunk| line_of(trunk, request));
-        if let Some(session) = self.peers.get_mut(trunk).and_then(|peer| peer.session(flow.remote, line)) {
-            session.authorize(request);
-            attempts.count(session, true);
+        if let Some(peer) = self.peers.get_mut(trunk) {
+            peer.sessions(flow.remote, line).for_each(|session| {
+                session.authorize(request);
+                attempts.count(session, true);
+            });
         }
         attempts
     }

@@ -51,13 +51,16 @@ pub struct TrunkStatus {
     pub calls: usize,
 }
 
+/// The path, the line, and whether the path's proxy asked or the server behind it.
+type SessionName = (SocketAddr, Option<usize>, client::Asker);
+
 /// One trunk's state.
 #[derive(Debug)]
 pub(super) struct Peer {
     pub(super) targets: Vec<TargetState>,
     pub(super) lines: Vec<LineState>,
-    /// Challenges that were answered, by the server that asked and the line that answered.
-    sessions: BTreeMap<(SocketAddr, Option<usize>), client::Session>,
+    /// Challenges that were answered, by the address that was asked there and the line that answered.
+    sessions: BTreeMap<SessionName, client::Session>,
     bucket: Bucket,
 }
 
@@ -85,19 +88,26 @@ impl Peer {
         self.targets.iter().map(|target| target.skip_until).min().flatten()
     }
 
-    pub(super) fn session(&mut self, server: SocketAddr, line: Option<usize>) -> Option<&mut client::Session> {
-        self.sessions.get_mut(&(server, line))
+    /// What a new request of a line's brings along on a path: for the server, for a proxy, or for both.
+    pub(super) fn sessions(
+        &mut self,
+        server: SocketAddr,
+        line: Option<usize>,
+    ) -> impl Iterator<Item = &mut client::Session> {
+        let names = (server, line, client::Asker::Server)..=(server, line, client::Asker::Proxy);
+        self.sessions.range_mut(names).map(|(_, session)| session)
     }
 
     pub(super) fn remember(&mut self, server: SocketAddr, line: Option<usize>, session: client::Session) {
-        if self.sessions.len() >= limits::SIP_DIGEST_SESSIONS_MAX && !self.sessions.contains_key(&(server, line)) {
+        let name = (server, line, session.asker());
+        if self.sessions.len() >= limits::SIP_DIGEST_SESSIONS_MAX && !self.sessions.contains_key(&name) {
             self.sessions.pop_first();
         }
-        self.sessions.insert((server, line), session);
+        self.sessions.insert(name, session);
     }
 
-    pub(super) fn forget_session(&mut self, server: SocketAddr, line: Option<usize>) {
-        self.sessions.remove(&(server, line));
+    pub(super) fn forget_session(&mut self, server: SocketAddr, line: Option<usize>, asker: client::Asker) {
+        self.sessions.remove(&(server, line, asker));
     }
 
     /// Whether one more call may begin this second.

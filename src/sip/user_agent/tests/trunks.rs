@@ -119,6 +119,25 @@ fn a_bye_and_the_next_invite_bring_credentials_along_and_count_on() {
 }
 
 #[test]
+fn a_proxy_and_the_server_behind_it_both_get_their_credentials() {
+    let mut bench = with_password();
+    bench.command(invite(1));
+    let of_proxy = challenge("p1", "").replace("WWW", "Proxy");
+    respond(&mut bench, "407 Proxy Authentication Required", &of_proxy);
+    assert_eq!(respond(&mut bench, "401 Unauthorized", &challenge("s1", "")).len(), 2, "ACK and INVITE");
+    let sent = bench.last().to_owned();
+    assert!(header(&sent, "Authorization").contains("nonce=\"s1\""));
+    let for_proxy = header(&sent, "Proxy-Authorization");
+    assert!(for_proxy.contains("nonce=\"p1\"") && for_proxy.contains("nc=00000002"));
+    assert_eq!(header(&sent, "CSeq"), "3 INVITE");
+    respond(&mut bench, "200 OK", ANSWERED);
+    bench.command(Command::Bye { leg: leg(1), reason: None });
+    let bye = bench.last();
+    assert!(header(bye, "Authorization").contains("nc=00000002") && header(bye, "Proxy-Authorization").contains("p1"));
+    assert_eq!(bench.words(), ["accepted"]);
+}
+
+#[test]
 fn a_wrong_password_is_said_once() {
     let mut bench = with_password();
     bench.command(invite(1));
