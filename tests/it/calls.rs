@@ -99,6 +99,7 @@ async fn outbound(stage: &Stage, alice: &mut Agent, name: &str, arguments: &[&st
         if let HangUp::AfterDigits(digits) = hang_up {
             alice.request(AgentRequest::Digits { call_id: call_id.clone(), digits: digits.into() }).await.unwrap();
         }
+        // They talk: no state is waited for, audio takes its time.
         tokio::time::sleep(Duration::from_millis(1_500)).await;
         alice.request(AgentRequest::HangUp { call_id: call_id.clone() }).await.unwrap();
     }
