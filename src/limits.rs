@@ -19,6 +19,10 @@ pub const SIP_TRANSACTIONS_MAX: usize = 20_000;
 pub const SIP_LATE_ANSWER: Duration = Duration::from_secs(8);
 /// Early dialogs of one INVITE that are told apart: forks beyond it count as the last.
 pub const SIP_EARLY_DIALOGS_MAX: usize = 16;
+/// Reliable provisional responses of one INVITE that wait for the PRACK of the one before; one more replaces the last.
+pub const SIP_RELIABLE_PROVISIONALS_MAX: usize = 8;
+/// Times that an offer is sent again after 491, or 500 with Retry-After.
+pub const SIP_OFFER_RETRIES_MAX: u32 = 5;
 /// Contacts of a 3xx that are looked at.
 pub const SIP_REDIRECTS_MAX: usize = 8;
 /// How long an UPDATE of the peer's waits for the call room's answer.
