@@ -97,6 +97,33 @@ pub(super) struct Trunk {
     pub(super) media_advertised: Option<IpAddr>,
     #[serde(default)]
     pub(super) recording: RecordingObligation,
+    #[serde(default)]
+    pub(super) reliable_provisionals: ReliableProvisionals,
+    #[serde(default)]
+    pub(super) session_timer: SessionTimer,
+    #[serde(default = "half_an_hour")]
+    pub(super) session_expires: Spanned<Span>,
+}
+
+#[derive(Debug, Deserialize, Clone, Copy, PartialEq, Eq, Default)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum ReliableProvisionals {
+    #[default]
+    Required,
+    Offered,
+}
+
+#[derive(Debug, Deserialize, Clone, Copy, PartialEq, Eq, Default)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum SessionTimer {
+    Off,
+    #[default]
+    Accept,
+    Require,
+}
+
+fn half_an_hour() -> Spanned<Span> {
+    Spanned::new(0..0, Span(std::time::Duration::from_mins(30)))
 }
 
 fn both_laws() -> Spanned<Vec<Codec>> {

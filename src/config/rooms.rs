@@ -28,6 +28,10 @@ use crate::recording::io::thread::RecordingConfig;
 use crate::routing::DialPlan;
 use crate::routing::DialRule;
 use crate::sip;
+use crate::sip::dialog::Terms;
+use crate::sip::dialog::terms::MIN_SE;
+use crate::sip::dialog::terms::ReliableProvisionals;
+use crate::sip::dialog::terms::SessionTimerPolicy;
 use crate::sip::user_agent::Network;
 use crate::sip::user_agent::Target;
 use crate::telemetry;
@@ -41,7 +45,7 @@ pub(super) fn build(file: raw::File, source: &Source) -> Result<Config, ConfigEr
     let call = call(&file, source)?;
     let mut trunks = Vec::new();
     for trunk in &file.trunk {
-        trunks.push(user_agent_trunk(trunk, file.sip.advertised.clone()));
+        trunks.push(user_agent_trunk(trunk, file.sip.advertised.clone(), source)?);
     }
     Ok(Config {
         node_name: file.node.name.clone(),
@@ -172,7 +176,11 @@ fn check_shown(bind: IpAddr, at: Range<usize>, shown: bool, key: &str, source: &
     Ok(())
 }
 
-fn user_agent_trunk(trunk: &raw::Trunk, advertised: Option<String>) -> sip::user_agent::Trunk {
+fn user_agent_trunk(
+    trunk: &raw::Trunk,
+    advertised: Option<String>,
+    source: &Source,
+) -> Result<sip::user_agent::Trunk, ConfigError> {
     let target = |target: &crate::config::value::Target| {
         let (transport, address) = target.0;
         Target { transport, address, tcp_for_large: false }
@@ -181,7 +189,7 @@ fn user_agent_trunk(trunk: &raw::Trunk, advertised: Option<String>) -> sip::user
         let (address, prefix_len) = network.0;
         Network { address, prefix_len }
     };
-    sip::user_agent::Trunk {
+    Ok(sip::user_agent::Trunk {
         name: TrunkName::new(trunk.name.get_ref().as_str()),
         networks: trunk.networks.iter().map(network).collect(),
         targets: trunk.targets.iter().map(target).collect(),
@@ -190,7 +198,27 @@ fn user_agent_trunk(trunk: &raw::Trunk, advertised: Option<String>) -> sip::user
         bind: None,
         trusts_identity: true,
         headers: Vec::new(),
+        terms: terms(trunk, source)?,
+    })
+}
+
+/// What a trunk's dialogs may do. Session intervals are whole seconds on the wire.
+fn terms(trunk: &raw::Trunk, source: &Source) -> Result<Terms, ConfigError> {
+    let session_expires = trunk.session_expires.get_ref().0;
+    if session_expires < MIN_SE || session_expires.subsec_nanos() != 0 {
+        let message = "expected whole seconds, at least 90s (RFC 4028 4)".to_owned();
+        return Err(source.wrong(trunk.session_expires.span(), message));
     }
+    let reliable_provisionals = match trunk.reliable_provisionals {
+        raw::ReliableProvisionals::Required => ReliableProvisionals::Required,
+        raw::ReliableProvisionals::Offered => ReliableProvisionals::Offered,
+    };
+    let session_timer = match trunk.session_timer {
+        raw::SessionTimer::Off => SessionTimerPolicy::Off,
+        raw::SessionTimer::Accept => SessionTimerPolicy::Accept,
+        raw::SessionTimer::Require => SessionTimerPolicy::Require,
+    };
+    Ok(Terms { reliable_provisionals, session_timer, session_expires })
 }
 
 fn workers(media: &raw::Media, source: &Source) -> Result<Option<usize>, ConfigError> {

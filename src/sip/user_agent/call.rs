@@ -2,6 +2,8 @@
 
 use std::time::Instant;
 
+use rand::Rng;
+
 use crate::ids::LegId;
 use crate::ids::SessionId;
 use crate::pii::Pii;
@@ -12,22 +14,20 @@ use crate::sip::OutgoingInvite;
 use crate::sip::Party;
 use crate::sip::StatusCode;
 use crate::sip::dialog::Dialog;
-use crate::sip::dialog::DialogId;
 use crate::sip::dialog::InviteUsage;
 use crate::sip::dialog::OutboundInvite;
 use crate::sip::dialog::outbound_invite;
+use crate::sip::dialog::session_timer::SessionTimer;
 use crate::sip::dialog::state::SessionPair;
+use crate::sip::dialog::terms::MIN_SE;
 use crate::sip::dialog::usage;
 use crate::sip::message::HeaderName;
-use crate::sip::message::Method;
 use crate::sip::message::NameAddr;
 use crate::sip::message::Request;
 use crate::sip::message::Response;
 use crate::sip::transaction::TransactionKey;
-use crate::sip::user_agent::Output;
 use crate::sip::user_agent::Trunk;
 use crate::sip::user_agent::UserAgent;
-use crate::sip::user_agent::client::Outcome;
 use crate::sip::user_agent::client::Owner;
 use crate::sip::user_agent::outbound::Outbound;
 use crate::sip::user_agent::usages::UsageEntry;
@@ -36,9 +36,30 @@ use crate::sip::user_agent::usages::UsageMachine;
 impl UserAgent {
     // --- inbound ---
 
+    /// 422 to an INVITE whose session would be too brief (RFC 4028 9). Whether it was sent.
+    fn refuse_brief_session(&mut self, trunk: usize, key: &TransactionKey, request: &Request, now: Instant) -> bool {
+        let is_too_brief = SessionTimer::new(&self.terms_of(trunk)).is_too_brief(&request.headers);
+        if is_too_brief {
+            let mut response = Response::for_request(request, StatusCode::SESSION_INTERVAL_TOO_SMALL);
+            response.headers.push(HeaderName::MinSe, MIN_SE.as_secs().to_string());
+            self.respond(key, response, now);
+        }
+        is_too_brief
+    }
+
     /// A new INVITE from a trunk: 100, a dialog, and the call room is told.
     pub(super) fn invited(&mut self, trunk: usize, flow: Flow, key: &TransactionKey, request: Request, now: Instant) {
         self.respond_with(key, &request, StatusCode::TRYING, now);
+        if self.refuse_brief_session(trunk, key, &request, now) {
+            return;
+        }
+        let replaces = match self.replaced_by(trunk, &request) {
+            Ok(replaces) => replaces,
+            Err(status) => {
+                self.respond_with(key, &request, status, now);
+                return;
+            }
+        };
         let leg = LegId::generate(self.config.clock.wall(now).unix_ms(), &mut self.rng);
         let remote = request.headers.session_id().ok().flatten();
         // Our half is the leg's own name, so that both ends of the house can find it.
@@ -62,11 +83,13 @@ impl UserAgent {
             contact: settings.contact(&invitation.called, &flow),
             agent: settings.shown_host(flow.local).to_string(),
             timing: self.config.timing,
+            terms: settings.terms,
         };
         self.dialogs.insert(dialog.id().clone(), leg);
-        let machine = InviteUsage::incoming(identity, dialog, key.clone(), Box::new(request));
+        let rseq = self.rng.random_range(1..1 << 31);
+        let machine = InviteUsage::incoming(identity, dialog, key.clone(), Box::new(request), rseq);
         self.usages.insert(leg, UsageEntry { machine: UsageMachine::Invite(Box::new(machine)), trunk, flow });
-        self.tell_call_room(Event::Invited(Box::new(invitation)));
+        self.tell_call_room(Event::Invited(Box::new(Invitation { replaces, ..invitation })));
     }
 
     // --- outbound ---
@@ -75,13 +98,26 @@ impl UserAgent {
         let leg = invite.leg;
         let found = self.config.trunks.iter().enumerate().find(|(_, trunk)| trunk.name == invite.trunk);
         let (Some((trunk, settings)), false) = (found, self.is_full() || self.usages.contains_key(&leg)) else {
-            let status = StatusCode::SERVICE_UNAVAILABLE;
-            self.tell_call_room(Event::Refused { leg, status, reason: None });
+            self.refuse_at_once(leg, StatusCode::SERVICE_UNAVAILABLE);
             return;
         };
-        let machine = OutboundInvite::new(leg, settings.targets.len(), self.config.timing, self.config.failover_after);
+        let (terms, targets) = (settings.terms, settings.targets.len());
+        let Ok(replaces) = self.replaces_header(trunk, &invite) else {
+            self.refuse_at_once(leg, StatusCode::CALL_DOES_NOT_EXIST);
+            return;
+        };
+        let machine = OutboundInvite::new(leg, targets, self.config.timing, self.config.failover_after);
         let (call_id, tag) = (format!("{}{}", self.new_tag(), self.new_tag()), self.new_tag());
-        let outbound = Outbound { machine, wanted: invite, call_id, tag };
+        let outbound = Outbound {
+            machine,
+            wanted: invite,
+            call_id,
+            tag,
+            replaces,
+            session_timer: SessionTimer::new(&terms),
+            cseq: 0,
+            early: Vec::new(),
+        };
         // Until a target is chosen there is no path; each attempt sets it.
         let nowhere = std::net::SocketAddr::from(([0, 0, 0, 0], 0));
         let flow = Flow { transport: crate::sip::Transport::Udp, local: nowhere, remote: nowhere, connection: None };
@@ -89,8 +125,17 @@ impl UserAgent {
         self.pump_usage(leg, now);
     }
 
-    /// Sends the INVITE to one target.
+    fn refuse_at_once(&mut self, leg: LegId, status: StatusCode) {
+        self.tell_call_room(Event::Refused { leg, status, reason: None, redirect: Vec::new(), retry_after: None });
+    }
+
+    /// Sends the INVITE to one target. What was early at the one before is no more.
     pub(super) fn try_target(&mut self, leg: LegId, target: usize, cseq: u32, now: Instant) {
+        if let Some(UsageEntry { machine: UsageMachine::Outbound(outbound), .. }) = self.usages.get_mut(&leg) {
+            outbound.cseq = cseq;
+            let early = std::mem::take(&mut outbound.early);
+            self.forget_dialogs(&early);
+        }
         match self.attempt(leg, target, cseq) {
             Some((trunk, request, flow)) => {
                 if let Some(entry) = self.usages.get_mut(&leg) {
@@ -111,94 +156,6 @@ impl UserAgent {
         let flow = self.config.path_to(trunk, target.transport, target.address)?;
         Some((entry.trunk, outbound.invite(trunk, target, &flow, cseq), flow))
     }
-
-    /// An INVITE of ours came to something.
-    pub(super) fn invite_outcome(&mut self, leg: LegId, key: &TransactionKey, outcome: Outcome<'_>, now: Instant) {
-        let awaited = self.usages.get(&leg).is_some_and(
-            |entry| matches!(&entry.machine, UsageMachine::Outbound(outbound) if outbound.machine.key() == Some(key)),
-        );
-        if !awaited {
-            // The call is decided: what comes now is a retransmission or another fork.
-            self.abandoned_outcome(key, outcome, now);
-            return;
-        }
-        let input = match outcome {
-            Outcome::TimedOut => outbound_invite::Input::TimedOut,
-            Outcome::TransportFailed => outbound_invite::Input::TransportFailed,
-            Outcome::Response(response) if response.status.is_success() => {
-                self.invite_accepted(leg, key, response, now);
-                return;
-            }
-            Outcome::Response(response) if response.status.is_provisional() => outbound_invite::Input::Provisional {
-                status: response.status,
-                sdp: usage::sdp_of(&response.headers, &response.body),
-            },
-            Outcome::Response(response) => outbound_invite::Input::Failure {
-                status: response.status,
-                reason: response.headers.reason().ok().flatten(),
-            },
-        };
-        self.tell_outbound(leg, input, now);
-    }
-
-    fn invite_accepted(&mut self, leg: LegId, key: &TransactionKey, response: &Response, now: Instant) {
-        let Some(UsageEntry { machine: UsageMachine::Outbound(outbound), .. }) = self.usages.get_mut(&leg) else {
-            return;
-        };
-        let stands = outbound.machine.accept();
-        let shown_user = outbound.wanted.from.user.expose().clone();
-        self.pump_usage(leg, now);
-        let dialog = if stands { self.acknowledge(key, response) } else { None };
-        let settings = dialog.and_then(|found| self.config.trunks.get(found.1).map(|settings| (found, settings)));
-        let Some(((dialog, trunk, flow), settings)) = settings else {
-            // A 2xx that crossed our CANCEL; or one that makes no dialog, which ends the call all the same.
-            if stands {
-                self.tell_call_room(Event::Refused { leg, status: StatusCode::BAD_GATEWAY, reason: None });
-            }
-            self.end_stray_call(key, response, now);
-            return;
-        };
-        let identity = usage::Identity {
-            leg,
-            contact: settings.contact(&shown_user, &flow),
-            agent: settings.shown_host(flow.local).to_string(),
-            timing: self.config.timing,
-        };
-        self.dialogs.insert(dialog.id().clone(), leg);
-        let machine = UsageMachine::Invite(Box::new(InviteUsage::confirmed(identity, dialog)));
-        self.usages.insert(leg, UsageEntry { machine, trunk, flow });
-        self.tell_call_room(Event::Accepted { leg, sdp: usage::sdp_of(&response.headers, &response.body) });
-    }
-
-    /// A 2xx that nobody waits for: ACK, and for a dialog that we did not see before, BYE (RFC 3261 13.2.2.4).
-    pub(super) fn end_stray_call(&mut self, key: &TransactionKey, response: &Response, now: Instant) {
-        let Some((mut dialog, trunk, flow)) = self.acknowledge(key, response) else { return };
-        let bye = dialog.request(Method::Bye);
-        let hop = self.config.trunks.get(trunk).map_or(flow, |trunk| self.config.hop(trunk, flow, dialog.next_hop()));
-        self.send_request(trunk, bye, hop, Owner::Nobody, now);
-    }
-
-    /// Sends the ACK of a 2xx: the same again for a dialog that got one. The dialog, where it is new.
-    fn acknowledge(&mut self, key: &TransactionKey, response: &Response) -> Option<(Dialog, usize, Flow)> {
-        let id = DialogId::of_response(&response.headers)?;
-        let entry = self.clients.get(key)?;
-        if let Some((_, flow, bytes)) = entry.acks.iter().find(|(acknowledged, _, _)| *acknowledged == id) {
-            self.output.push_back(Output::Send { flow: *flow, bytes: bytes.clone() });
-            return None;
-        }
-        let local = entry.request.headers.session_id().ok().flatten().unwrap_or(SessionId::from_bytes([0; 16]));
-        let session = SessionPair { local, remote: response.headers.session_id().ok().flatten() };
-        let dialog = Dialog::of_uac(&entry.request, response, session)?;
-        let (trunk, flow) = (entry.trunk, entry.flow);
-        let mut ack = dialog.ack(entry.request.headers.cseq().ok()?.number);
-        let hop = self.config.trunks.get(trunk).map_or(flow, |trunk| self.config.hop(trunk, flow, dialog.next_hop()));
-        self.put_via(trunk, &mut ack, &hop);
-        ack.headers.set(HeaderName::UserAgent, self.config.product.clone());
-        let bytes = ack.to_bytes();
-        self.output.push_back(Output::Send { flow: hop, bytes: bytes.clone() });
-        self.clients.get_mut(key)?.acks.push((id, hop, bytes));
-        Some((dialog, trunk, flow))
-    }
 }
 
 /// What the call room is told of an INVITE.
@@ -216,10 +173,15 @@ fn invitation(leg: LegId, trunk: &Trunk, flow: &Flow, request: &Request) -> Opti
         session_id: headers.session_id().ok().flatten(),
         local_address: flow.local.ip(),
         offer: usage::sdp_of(headers, &request.body),
+        replaces: None,
+        anonymous: false,
+        diverted_from: Vec::new(),
+        user_to_user: None,
+        headers: Vec::new(),
     })
 }
 
-fn party(address: &NameAddr) -> Party {
+pub(super) fn party(address: &NameAddr) -> Party {
     Party {
         user: Pii::new(address.uri.user_unescaped().unwrap_or_default()),
         display_name: address.display_name.clone().map(Pii::new),

@@ -9,6 +9,7 @@ use crate::limits;
 use crate::sip::Flow;
 use crate::sip::Transport;
 use crate::sip::dialog::DialogId;
+use crate::sip::dialog::usage::Purpose;
 use crate::sip::message::HeaderName;
 use crate::sip::message::Method;
 use crate::sip::message::Request;
@@ -50,8 +51,8 @@ pub(super) enum Owner {
     Invite(LegId),
     /// Nobody: a provisional response gets CANCEL, a 2xx gets ACK and BYE.
     Abandoned,
-    /// The BYE of a usage.
-    Bye(LegId),
+    /// A request within a dialog of a usage.
+    InDialog(LegId, Purpose),
     /// Nobody, and nothing follows.
     Nobody,
 }
@@ -235,11 +236,7 @@ impl UserAgent {
         match owner {
             Owner::Invite(leg) => self.invite_outcome(leg, key, outcome, now),
             Owner::Abandoned => self.abandoned_outcome(key, outcome, now),
-            Owner::Bye(leg) => {
-                if !matches!(outcome, Outcome::Response(response) if response.status.is_provisional()) {
-                    self.bye_done(leg, now);
-                }
-            }
+            Owner::InDialog(leg, purpose) => self.in_dialog_outcome((leg, purpose), key, outcome, now),
             Owner::Nobody => {}
         }
     }

@@ -8,6 +8,7 @@ use crate::clock::Clock;
 use crate::ids::TrunkName;
 use crate::limits;
 use crate::sip::Transport;
+use crate::sip::dialog::Terms;
 use crate::sip::transaction::Timing;
 
 /// The user agent's configuration.
@@ -76,6 +77,8 @@ pub struct Trunk {
     pub trusts_identity: bool,
     /// Header fields added to every new INVITE, as they stand.
     pub headers: Vec<(String, String)>,
+    /// What its dialogs may do: reliable provisional responses, session timers.
+    pub terms: Terms,
 }
 
 impl Trunk {
@@ -90,6 +93,7 @@ impl Trunk {
             bind: None,
             trusts_identity: true,
             headers: Vec::new(),
+            terms: Terms::default(),
         }
     }
 

@@ -2,6 +2,7 @@
 //!
 //! It owns every table of the SIP side. Bytes and commands go in, bytes and events come out; sockets are the shell's.
 
+mod answered;
 mod call;
 mod client;
 pub mod config;
@@ -13,6 +14,7 @@ mod schedule;
 mod server;
 #[cfg(test)]
 mod tests;
+mod transfer;
 mod usages;
 
 use std::collections::BTreeMap;

@@ -6,6 +6,7 @@ use crate::ids::LegId;
 use crate::sip::StatusCode;
 use crate::sip::Transport;
 use crate::sip::dialog::state::SessionPair;
+use crate::sip::dialog::usage::ALLOW;
 use crate::sip::message::HeaderName;
 use crate::sip::message::Method;
 use crate::sip::message::Request;
@@ -21,7 +22,6 @@ use crate::sip::user_agent::Output;
 use crate::sip::user_agent::SipTimer;
 use crate::sip::user_agent::UserAgent;
 use crate::sip::user_agent::Wake;
-use crate::sip::user_agent::inspect;
 use crate::sip::user_agent::inspect::RequestName;
 use crate::sip::user_agent::reach::ReplyPath;
 
@@ -123,8 +123,9 @@ impl UserAgent {
             response.headers.set(HeaderName::SessionId, session.to_header());
         }
         if entry.is_invite_like && status != StatusCode::TRYING && status.as_u16() < 300 {
-            response.headers.set(HeaderName::Allow, inspect::ALLOW);
-            response.headers.set(HeaderName::Supported, "");
+            let terms = self.config.trunks.get(entry.trunk).map(|trunk| trunk.terms).unwrap_or_default();
+            response.headers.set(HeaderName::Allow, ALLOW);
+            response.headers.set(HeaderName::Supported, terms.supported());
         }
         response.headers.set(HeaderName::Server, self.config.product.clone());
         let response = response.to_bytes();

@@ -3,8 +3,12 @@
 mod bench;
 mod calls;
 mod dialogs;
+mod offers;
 mod outbound;
 mod raw;
+mod reliable;
+mod session_timers;
+mod transfers;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -72,7 +76,11 @@ pub(super) fn invite(number: u128) -> Command {
         called: "1001".to_owned(),
         from: Party { user: Pii::new("2000".to_owned()), display_name: Some(Pii::new("Ann \"A\" B".to_owned())) },
         session_id: SessionId::from_bytes([7; 16]),
-        offer: Bytes::from_static(OFFER.as_bytes()),
+        offer: Some(Bytes::from_static(OFFER.as_bytes())),
+        replaces: None,
+        anonymous: false,
+        headers: Vec::new(),
+        user_to_user: None,
     })
 }
 
@@ -90,6 +98,13 @@ pub(super) fn word(event: &Event) -> String {
         Event::Accepted { .. } => "accepted".to_owned(),
         Event::Refused { status, .. } => format!("refused {}", status.as_u16()),
         Event::Reinvited { .. } => "reinvited".to_owned(),
+        Event::Renegotiated { .. } => "renegotiated".to_owned(),
+        Event::RenegotiationFailed { status, .. } => format!("renegotiation failed {}", status.as_u16()),
+        Event::Referred { to, .. } => format!("referred to {}", to.user),
+        Event::ReferProgressed { status, is_over, .. } => {
+            format!("refer {}{}", status.as_u16(), if *is_over { " over" } else { "" })
+        }
+        Event::InfoReceived { body, .. } => format!("info {}", body.content_type),
         Event::Ended { cause, .. } => format!("ended {cause:?}"),
     }
 }
@@ -120,12 +135,19 @@ pub(super) struct World {
 
 impl World {
     pub(super) fn new(agents: usize, seed: u64) -> Self {
+        Self::with(agents, seed, |_| {})
+    }
+
+    /// A world whose agents are configured otherwise.
+    pub(super) fn with(agents: usize, seed: u64, change: impl Fn(&mut Config)) -> Self {
         let now = Clock::system().now();
         let at = |index: usize| format!("10.0.0.{}:5060", index + 1);
         let make = |index: usize| {
             let peers: Vec<String> = if index == 0 { (1..agents).map(at).collect() } else { vec![at(0)] };
             let peers: Vec<&str> = peers.iter().map(String::as_str).collect();
-            UserAgent::new(config(&at(index), &peers, now), StdRng::seed_from_u64(seed + index as u64))
+            let mut config = config(&at(index), &peers, now);
+            change(&mut config);
+            UserAgent::new(config, StdRng::seed_from_u64(seed + index as u64))
         };
         Self {
             now,
