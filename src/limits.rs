@@ -51,6 +51,8 @@ pub const RTP_DATAGRAM_BYTES_MAX: usize = 2_048;
 pub const FRAME_SAMPLES_MAX: usize = 480;
 /// Longest run of concealed audio after a loss, in milliseconds.
 pub const CONCEALMENT_MS_MAX: u32 = 100;
+/// Bytes of the hold music's samples: ten minutes of 16 bits at 8 kHz.
+pub const HOLD_MUSIC_BYTES_MAX: usize = 9_600_000;
 /// Digits waiting to be sent on one leg.
 pub const DTMF_QUEUE_MAX: usize = 64;
 
