@@ -227,7 +227,7 @@ fn a_buffer_without_room_is_refused_and_nothing_is_used_up() {
 /// RFC 7714 16.1.1 and 16.2.1.
 #[test]
 fn rtp_under_gcm_is_as_rfc_7714_16_shows() {
-    let clear = "8040f17b 8041f8d3 5501a0b2 47616c6c 6961206f 6d6e6961 20657374 20646976 69736120 696e2070 61727465
+    let clear = "8040f17b 8041f8d3 5501a0b2 47616c6c 69612065 7374206f 6d6e6973 20646976 69736120 696e2070 61727465
         73207472 6573";
     for (key, protected) in [
         (
@@ -254,7 +254,7 @@ fn rtp_under_gcm_is_as_rfc_7714_16_shows() {
     }
 }
 
-/// RFC 7714 17.1 and 17.3 (encrypted, AES-128 and AES-256), 17.2 (authenticated only).
+/// RFC 7714 17.1 and 17.2.
 #[test]
 fn rtcp_under_gcm_is_as_rfc_7714_17_shows() {
     let clear = "81c8000d 4d617273 4e545031 4e545032 52545020 0000042a 0000e930 4c756e61 deadbeef deadbeef deadbeef
@@ -262,11 +262,18 @@ fn rtcp_under_gcm_is_as_rfc_7714_17_shows() {
     let salt: [u8; 12] = hex("51756964 2070726f 2071756f").try_into().unwrap();
     let at = Position { ssrc: 0x4d61_7273, index: 0x05d4 };
     let word = [0x80, 0, 0x05, 0xd4];
-    for (key, body, tag) in [(
-        "00010203 04050607 08090a0b 0c0d0e0f",
-        "63e94885 dcdab67c a727d766 2f6b7e99 7ff5c0f7 6c06f32d c676a5f1 730d6fda 4ce09b46 86303ded 0bb9275b",
-        "c84aa458 96cf4d2f c5abf875 45d9eade",
-    )] {
+    for (key, body, tag) in [
+        (
+            "00010203 04050607 08090a0b 0c0d0e0f",
+            "63e94885 dcdab67c a727d766 2f6b7e99 7ff5c0f7 6c06f32d c676a5f1 730d6fda 4ce09b46 86303ded 0bb9275b",
+            "c84aa458 96cf4d2f c5abf872 45d9eade",
+        ),
+        (
+            "00010203 04050607 08090a0b 0c0d0e0f 10111213 14151617 18191a1b 1c1d1e1f",
+            "d50ae4d1 f5ce5d30 4ba297e4 7d470c28 2c3ece5d bffe0a50 a2eaa5c1 110555be 8415f658 c61de047 6f1b6fad",
+            "1d1eb30c 4446839f 57ff6f6c b26ac3be",
+        ),
+    ] {
         let mut transform = Transform::gcm(&hex(key), salt).unwrap();
         let mut bytes = hex(clear);
         let (header, plain) = bytes.split_at_mut(8);
