@@ -56,6 +56,9 @@ pub const SDP_BYTES_MAX: usize = 32_768;
 /// Media lines of one session description.
 pub const SDP_MEDIA_MAX: usize = 32;
 
+/// `a=crypto` lines of one stream that we read.
+pub const SDP_CRYPTO_MAX: usize = 16;
+
 // --- media ---
 /// Bytes of one RTP or RTCP datagram that we read.
 pub const RTP_DATAGRAM_BYTES_MAX: usize = 2_048;
@@ -63,6 +66,13 @@ pub const RTP_DATAGRAM_BYTES_MAX: usize = 2_048;
 pub const FRAME_SAMPLES_MAX: usize = 480;
 /// Longest run of concealed audio after a loss, in milliseconds.
 pub const CONCEALMENT_MS_MAX: u32 = 100;
+/// SRTP sources under one key: a peer may change its SSRC so often before it must re-key. None is forgotten, as its
+/// packets could be replayed then.
+pub const SRTP_SOURCES_MAX: usize = 256;
+/// Log lines a second about dropped media, over all workers.
+pub const MEDIA_LOG_LINES_PER_SECOND: u64 = 10;
+/// Bytes of the hold music's samples: ten minutes of 16 bits at 8 kHz.
+pub const HOLD_MUSIC_BYTES_MAX: usize = 9_600_000;
 /// Digits waiting to be sent on one leg.
 pub const DTMF_QUEUE_MAX: usize = 64;
 

@@ -8,6 +8,7 @@ use crate::call::TrunkPolicy;
 use crate::sdp;
 use crate::sip::Refusal;
 use crate::sip::StatusCode;
+use crate::worker::MediaSource;
 use crate::worker::TrunkMedia;
 
 /// A trunk leg whose media port is bound.
@@ -17,6 +18,7 @@ pub struct TrunkLeg {
     session: sdp::Session,
     pending: Option<sdp::PendingOffer>,
     media: Option<TrunkMedia>,
+    source: MediaSource,
 }
 
 /// The trunk leg with the description that our 200 will carry.
@@ -29,8 +31,9 @@ pub struct Described {
 }
 
 impl TrunkLeg {
-    /// A leg whose RTP port was bound at `bound`; its descriptions bear `sdp_session`.
-    pub fn new(policy: &TrunkPolicy, bound: SocketAddr, sdp_session: u64) -> Self {
+    /// A leg whose RTP port was bound at `bound`; its descriptions bear `sdp_session`, which no other leg of the call
+    /// has: its SRTP keys come from it and the call's secret.
+    pub fn new(policy: &TrunkPolicy, bound: SocketAddr, sdp_session: u64, secret: sdp::SrtpSecret) -> Self {
         let local = sdp::Local {
             address: policy.media_advertised,
             rtp_port: bound.port(),
@@ -38,14 +41,16 @@ impl TrunkLeg {
             telephone_event: true,
             ptime_ms: policy.ptime_ms,
             direction: sdp::Direction::SendRecv,
+            srtp: policy.srtp.as_ref().map(|srtp| secret.srtp(sdp_session, srtp.required, &srtp.suites)),
         };
-        Self { local, session: sdp::Session::new(sdp_session), pending: None, media: None }
+        let source = policy.media_source.clone();
+        Self { local, session: sdp::Session::new(sdp_session), pending: None, media: None, source }
     }
 
     /// Answers the peer's offer.
     pub fn answer(&mut self, offer: &[u8]) -> Result<Bytes, Refusal> {
         let (answer, negotiated) = self.session.answer(offer, &self.local).map_err(|refused| refusal(&refused))?;
-        self.media = Some(trunk_media(&negotiated));
+        self.media = Some(trunk_media(negotiated, self.source.clone()));
         Ok(answer)
     }
 
@@ -60,7 +65,7 @@ impl TrunkLeg {
     pub fn preview(&mut self, answer: &[u8]) -> Result<(), Refusal> {
         let Some(pending) = self.pending.clone() else { return Ok(()) };
         let negotiated = pending.accept(&mut self.session, answer).map_err(|refused| refusal(&refused))?;
-        self.media = Some(trunk_media(&negotiated));
+        self.media = Some(trunk_media(negotiated, self.source.clone()));
         Ok(())
     }
 
@@ -77,8 +82,8 @@ impl TrunkLeg {
     }
 
     /// What was negotiated last.
-    pub const fn media(&self) -> Option<TrunkMedia> {
-        self.media
+    pub fn media(&self) -> Option<TrunkMedia> {
+        self.media.clone()
     }
 }
 
@@ -88,7 +93,7 @@ fn refusal(refused: &sdp::Refusal) -> Refusal {
     Refusal { warning, ..Refusal::new(status) }
 }
 
-const fn trunk_media(negotiated: &sdp::Negotiated) -> TrunkMedia {
+fn trunk_media(negotiated: sdp::Negotiated, source: MediaSource) -> TrunkMedia {
     TrunkMedia {
         remote: negotiated.remote_rtp,
         remote_rtcp: negotiated.remote_rtcp,
@@ -100,5 +105,7 @@ const fn trunk_media(negotiated: &sdp::Negotiated) -> TrunkMedia {
         ptime_ms: negotiated.ptime_ms,
         send: negotiated.send,
         receive: negotiated.receive,
+        srtp: negotiated.srtp,
+        source,
     }
 }

@@ -25,6 +25,7 @@ use crate::worker::TapId;
 pub use call::Call;
 pub use cause::Cause;
 pub use policy::Config;
+pub use policy::SrtpPolicy;
 pub use policy::TrunkPolicy;
 pub use record::CallRecord;
 
@@ -60,6 +61,8 @@ pub struct CallIds {
     pub tap: TapId,
     /// The session id of our SDP (RFC 8866 5.2).
     pub sdp_session: u64,
+    /// From which the SRTP keys of the call's trunk legs come.
+    pub srtp: crate::sdp::SrtpSecret,
 }
 
 /// What a call is told.

@@ -8,6 +8,8 @@ use crate::ids::Extension;
 use crate::ids::TrunkName;
 use crate::recording::Obligation;
 use crate::routing::DialPlan;
+use crate::worker::MediaSource;
+use crate::worker::SrtpSuite;
 use crate::worker::TrunkCodec;
 
 /// Everything that a call needs to know of the site.
@@ -75,4 +77,19 @@ pub struct TrunkPolicy {
     pub ptime_ms: u8,
     /// Whether its calls must be recorded.
     pub recording: Obligation,
+    /// Its rule on SRTP; `None` is RTP in the clear only.
+    pub srtp: Option<SrtpPolicy>,
+    /// From where its media is taken.
+    pub media_source: MediaSource,
+}
+
+/// A trunk's rule on SRTP with keys in the session description (SDES, RFC 4568).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SrtpPolicy {
+    /// RTP in the clear is refused. Where not, we offer SRTP and answer either.
+    pub required: bool,
+    /// Suites in order of preference; never empty.
+    pub suites: Vec<SrtpSuite>,
+    /// A 488 to our offer of SRTP is followed by one of RTP in the clear.
+    pub downgrade: bool,
 }

@@ -4,6 +4,7 @@
 
 mod env;
 mod error;
+mod media;
 mod raw;
 mod rooms;
 mod secret;
@@ -178,6 +179,57 @@ mod tests {
             let complaint = complaint(&format!("{head}{key}{wildcard}\"{rest}"));
             assert!(complaint.contains("0.0.0.0 cannot be told to a peer"), "{complaint}");
         }
+    }
+
+    fn with_trunk_keys(keys: &str) -> String {
+        EXAMPLE.replace("media_bind = \"127.0.0.1\"", &format!("media_bind = \"127.0.0.1\"\n{keys}"))
+    }
+
+    fn trunk_of(keys: &str) -> raw::Trunk {
+        parse(&source(&with_trunk_keys(keys)), Vec::new()).unwrap().trunk.remove(0)
+    }
+
+    #[test]
+    fn keys_in_readable_signalling_are_refused_unless_it_is_said() {
+        for mode in ["optional", "required"] {
+            let complaint = complaint(&with_trunk_keys(&format!("srtp = \"{mode}\"")));
+            assert!(complaint.contains("insecure_sdes = true"), "{complaint}");
+        }
+        let trunk = trunk_of("srtp = \"optional\"\ninsecure_sdes = true\ndowngrade = true");
+        let policy = media::srtp(&trunk, &source("")).unwrap().unwrap();
+        assert!(!policy.required && policy.downgrade);
+        assert_eq!(policy.suites, crate::worker::SrtpSuite::ALL);
+        assert_eq!(media::srtp(&trunk_of(""), &source("")).unwrap(), None);
+    }
+
+    #[test]
+    fn a_downgrade_is_for_optional_srtp_only() {
+        for keys in ["downgrade = true", "srtp = \"required\"\ninsecure_sdes = true\ndowngrade = true"] {
+            let complaint = complaint(&with_trunk_keys(keys));
+            assert!(complaint.contains("`downgrade` is for srtp = \"optional\" only"), "{complaint}");
+        }
+        let complaint = complaint(&with_trunk_keys("srtp = \"required\"\ninsecure_sdes = true\nsrtp_suites = []"));
+        assert!(complaint.contains("expected at least one suite"), "{complaint}");
+    }
+
+    #[test]
+    fn symmetric_media_needs_networks() {
+        let complaint = complaint(&with_trunk_keys("media_source = \"symmetric\""));
+        assert!(complaint.contains("`media_networks`"), "{complaint}");
+        let trunk = trunk_of("media_source = \"symmetric\"\nmedia_networks = [\"192.0.2.0/24\"]");
+        let crate::worker::MediaSource::Symmetric(networks) = media::media_source(&trunk, &source("")).unwrap() else {
+            panic!("not symmetric")
+        };
+        assert!(networks[0].contains("192.0.2.9".parse().unwrap()));
+    }
+
+    #[test]
+    fn hold_music_that_cannot_be_read_is_refused() {
+        let complaint = complaint(&EXAMPLE.replace(
+            "trunk_ports = \"20000-29999\"",
+            "trunk_ports = \"20000-29999\"\nhold_music_file = \"Cargo.toml\"",
+        ));
+        assert!(complaint.contains("this is no WAV file"), "{complaint}");
     }
 
     #[test]

@@ -95,6 +95,18 @@ pub(super) struct Trunk {
     pub(super) ptime: Spanned<Span>,
     pub(super) media_bind: Spanned<IpAddr>,
     pub(super) media_advertised: Option<IpAddr>,
+    #[serde(default = "exact")]
+    pub(super) media_source: Spanned<MediaSource>,
+    #[serde(default)]
+    pub(super) media_networks: Vec<Network>,
+    #[serde(default = "srtp_off")]
+    pub(super) srtp: Spanned<SrtpMode>,
+    #[serde(default = "every_suite")]
+    pub(super) srtp_suites: Spanned<Vec<Suite>>,
+    #[serde(default)]
+    pub(super) downgrade: bool,
+    #[serde(default)]
+    pub(super) insecure_sdes: bool,
     #[serde(default)]
     pub(super) recording: RecordingObligation,
     #[serde(default)]
@@ -124,6 +136,48 @@ pub(super) enum SessionTimer {
 
 fn half_an_hour() -> Spanned<Span> {
     Spanned::new(0..0, Span(std::time::Duration::from_mins(30)))
+}
+
+fn exact() -> Spanned<MediaSource> {
+    Spanned::new(0..0, MediaSource::Exact)
+}
+
+fn srtp_off() -> Spanned<SrtpMode> {
+    Spanned::new(0..0, SrtpMode::Off)
+}
+
+fn every_suite() -> Spanned<Vec<Suite>> {
+    let suites =
+        vec![Suite::AeadAes256Gcm, Suite::AeadAes128Gcm, Suite::AesCm128HmacSha1_80, Suite::AesCm128HmacSha1_32];
+    Spanned::new(0..0, suites)
+}
+
+#[derive(Debug, Deserialize, Clone, Copy, PartialEq, Eq)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum SrtpMode {
+    Off,
+    Optional,
+    Required,
+}
+
+#[derive(Debug, Deserialize, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Suite {
+    #[serde(rename = "AES_CM_128_HMAC_SHA1_80")]
+    AesCm128HmacSha1_80,
+    #[serde(rename = "AES_CM_128_HMAC_SHA1_32")]
+    AesCm128HmacSha1_32,
+    #[serde(rename = "AEAD_AES_128_GCM")]
+    AeadAes128Gcm,
+    #[serde(rename = "AEAD_AES_256_GCM")]
+    AeadAes256Gcm,
+}
+
+#[derive(Debug, Deserialize, Clone, Copy, PartialEq, Eq)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum MediaSource {
+    Exact,
+    SameHost,
+    Symmetric,
 }
 
 fn both_laws() -> Spanned<Vec<Codec>> {
@@ -212,6 +266,7 @@ pub(super) struct Media {
     pub(super) rtp_timeout: Span,
     #[serde(default = "thousand")]
     pub(super) calls_max: usize,
+    pub(super) hold_music_file: Option<Spanned<PathBuf>>,
 }
 
 fn minute() -> Span {

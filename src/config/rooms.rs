@@ -18,6 +18,7 @@ use crate::config::Http;
 use crate::config::SipListen;
 use crate::config::error::ConfigError;
 use crate::config::error::Source;
+use crate::config::media;
 use crate::config::raw;
 use crate::config::secret;
 use crate::ids::Extension;
@@ -136,7 +137,8 @@ fn trunk_policy(trunk: &raw::Trunk, source: &Source) -> Result<TrunkPolicy, Conf
     let shown = trunk.media_advertised.is_some();
     check_shown(media_address, trunk.media_bind.span(), shown, "media_advertised", source)?;
     let media_advertised = trunk.media_advertised.unwrap_or(media_address);
-    Ok(TrunkPolicy { media_address, media_advertised, codecs, ptime_ms, recording })
+    let (srtp, media_source) = (media::srtp(trunk, source)?, media::media_source(trunk, source)?);
+    Ok(TrunkPolicy { media_address, media_advertised, codecs, ptime_ms, recording, srtp, media_source })
 }
 
 fn dial_rule(
@@ -323,6 +325,7 @@ fn worker(media: &raw::Media, source: &Source) -> Result<crate::worker::io::Conf
         trunk_ports: media.trunk_ports.0.clone(),
         rtp_timeout: media.rtp_timeout.0,
         calls_max: media.calls_max,
+        hold_music: media::hold_music(media, source)?,
         ..crate::worker::io::Config::default()
     })
 }

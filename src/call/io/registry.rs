@@ -378,6 +378,7 @@ impl Registry {
             tap: TapId(rng.next_u64()),
             // RFC 8866 5.2 wants a number; half the range keeps it inside what every parser takes.
             sdp_session: rng.next_u64() >> 1,
+            srtp: crate::sdp::SrtpSecret::generate(rng),
         }
     }
 }

@@ -91,7 +91,7 @@ impl Preparing {
                 context.start_recording();
             }
             worker::EventKind::TrunkBound { local } => {
-                self.trunk = Some(TrunkLeg::new(&context.trunk, local, context.ids.sdp_session));
+                self.trunk = Some(TrunkLeg::new(&context.trunk, local, context.ids.sdp_session, context.ids.srtp));
             }
             worker::EventKind::LegFailed { reason } => {
                 let cause = match reason {

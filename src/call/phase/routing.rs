@@ -73,7 +73,7 @@ impl Routing {
 
     /// An offer that we cannot take is refused before any phone rings.
     fn describe(mut self, local: SocketAddr, context: &mut Context, now: Instant) -> Phase {
-        let mut leg = TrunkLeg::new(&context.trunk, local, context.ids.sdp_session);
+        let mut leg = TrunkLeg::new(&context.trunk, local, context.ids.sdp_session, context.ids.srtp);
         let described = match &self.invitation.offer {
             Some(offer) => leg.answer(offer),
             None => Ok(leg.offer()),

@@ -42,6 +42,7 @@ use crate::sip;
 use crate::sip::Invitation;
 use crate::sip::Party;
 use crate::worker;
+use crate::worker::MediaSource;
 use crate::worker::TapId;
 use crate::worker::TrunkCodec;
 
@@ -67,6 +68,7 @@ pub(super) fn ids() -> CallIds {
         recording: RecordingId::generate(1, &mut rng),
         tap: TapId(1),
         sdp_session: 77,
+        srtp: crate::sdp::SrtpSecret::generate(&mut rng),
     }
 }
 
@@ -85,6 +87,8 @@ pub(super) fn ground(obligation: Obligation, clock: Clock) -> Ground {
         codecs: vec![TrunkCodec::Pcmu],
         ptime_ms: 20,
         recording: obligation,
+        srtp: None,
+        media_source: MediaSource::Exact,
     };
     Ground { ids, agent, trunk, config: Arc::new(Config::default()), clock }
 }
