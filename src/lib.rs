@@ -36,6 +36,7 @@ pub mod auth;
 pub mod recording;
 pub mod routing;
 pub mod signaling;
+pub mod trace;
 
 pub mod call;
 
