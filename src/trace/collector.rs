@@ -135,7 +135,8 @@ impl Collector {
     /// From now on messages of this Call-ID are the call's; those that waited for it are too.
     fn bind(&mut self, call: CallId, sip_call_id: &str) {
         let Some(live) = self.live.get_mut(&call) else { return };
-        if live.sip_call_ids.len() >= limits::TRACE_DIALOGS_MAX || live.sip_call_ids.iter().any(|id| id == sip_call_id) {
+        if live.sip_call_ids.len() >= limits::TRACE_DIALOGS_MAX || live.sip_call_ids.iter().any(|id| id == sip_call_id)
+        {
             return;
         }
         live.sip_call_ids.push(sip_call_id.to_owned());

@@ -82,7 +82,10 @@ fn an_invite_seen_before_its_call_is_the_first_of_the_trace() {
     bench.hear("BYE sip:1001@h", "Call-ID: a\nTo: x;tag=1");
     bench.hear("BYE sip:1001@h", "Call-ID: another");
     let trace = bench.end(1);
-    assert_eq!(lines(&trace), ["INVITE sip:1001@h SIP/2.0", "SIP/2.0 100 Trying", "alerting", "BYE sip:1001@h SIP/2.0"]);
+    assert_eq!(
+        lines(&trace),
+        ["INVITE sip:1001@h SIP/2.0", "SIP/2.0 100 Trying", "alerting", "BYE sip:1001@h SIP/2.0"]
+    );
     assert_eq!(trace.entries[0].at_us, 1_000_000);
     assert_eq!(trace.entries[1].at_us, 1_001_000, "one millisecond later, in microseconds");
 }
@@ -196,7 +199,8 @@ fn entries_survive_json_even_where_they_are_no_text() {
             local: "[::1]:5060".parse().unwrap(),
             remote: "[::1]:5061".parse().unwrap(),
         };
-        let event = Event::Sip { path, start_line: "INVITE".into(), method: "INVITE".into(), message: message.to_vec() };
+        let event =
+            Event::Sip { path, start_line: "INVITE".into(), method: "INVITE".into(), message: message.to_vec() };
         let entry = Entry { at_us: 5, event, cut: 9 };
         let json = serde_json::to_string(&entry).unwrap();
         assert!(!json.contains("\\u0000"), "{json}");

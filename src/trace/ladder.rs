@@ -2,7 +2,6 @@
 
 use std::fmt::Write as _;
 
-use crate::trace::CallTrace;
 use crate::trace::Direction;
 use crate::trace::Entry;
 use crate::trace::Event;
@@ -72,13 +71,10 @@ fn line(rung: &Rung) -> String {
     }
 }
 
-/// The rungs of a call's trace.
-pub fn rungs(trace: &CallTrace) -> Vec<Rung> {
-    trace.entries.iter().map(rung).collect()
-}
-
-fn rung(entry: &Entry) -> Rung {
-    let with = |name: &str, detail: Option<&str>| detail.map_or_else(|| name.to_owned(), |detail| format!("{name}: {detail}"));
+/// An entry of a trace, as it is drawn.
+pub fn rung(entry: &Entry) -> Rung {
+    let with =
+        |name: &str, detail: Option<&str>| detail.map_or_else(|| name.to_owned(), |detail| format!("{name}: {detail}"));
     let (from, to, text) = match &entry.event {
         Event::Sip { path, start_line, method, .. } => {
             let (from, to) = ends(path.direction, Column::Left);
@@ -92,9 +88,7 @@ fn rung(entry: &Entry) -> Rung {
         Event::State { name, detail } => {
             (Column::Middle, Column::Middle, with(&format!("[{name}]"), detail.as_deref()))
         }
-        Event::Quirk { name, detail } => {
-            (Column::Middle, Column::Middle, with(&format!("quirk {name}"), Some(detail)))
-        }
+        Event::Quirk { name, detail } => (Column::Middle, Column::Middle, with(&format!("quirk {name}"), Some(detail))),
     };
     Rung { at_us: entry.at_us, from, to, text }
 }

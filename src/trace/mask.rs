@@ -10,7 +10,8 @@ use crate::trace::head;
 const DIGEST_SHOWN: &[&str] =
     &["username", "realm", "uri", "algorithm", "qop", "nc", "stale", "domain", "userhash", "charset"];
 /// Header fields that carry credentials, in lower case.
-const CREDENTIALS: &[&str] = &["authorization", "proxy-authorization", "authentication-info", "proxy-authentication-info"];
+const CREDENTIALS: &[&str] =
+    &["authorization", "proxy-authorization", "authentication-info", "proxy-authentication-info"];
 /// Names in signalling JSON whose texts are secret.
 const JSON_SECRET: &[&str] = &["digits", "digit", "token", "password", "credential", "secret"];
 

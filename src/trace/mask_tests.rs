@@ -51,7 +51,8 @@ fn keys_of_sdes_and_ice_passwords_are_masked_in_every_body() {
 
 #[test]
 fn digits_are_masked_in_every_form() {
-    let relay = masked("INFO sip:1@h SIP/2.0\r\nContent-Type: application/dtmf-relay\r\n\r\nSignal= 5\r\nDuration=160\r\n");
+    let relay =
+        masked("INFO sip:1@h SIP/2.0\r\nContent-Type: application/dtmf-relay\r\n\r\nSignal= 5\r\nDuration=160\r\n");
     assert!(relay.ends_with("Signal=**\r\nDuration=160\r\n"), "{relay}");
     let bare = masked("INFO sip:1@h SIP/2.0\r\nc: application/dtmf;x=1\r\n\r\n159#0\r\n");
     assert!(bare.ends_with("\r\n\r\n*****\r\n"), "{bare}");

@@ -120,7 +120,17 @@ mod tests {
         let file = directory.path().join("call.pcap");
         std::fs::write(&file, capture).unwrap();
         let mut command = Command::new("tshark");
-        command.args(["-n", "-o", "udp.check_checksum:TRUE", "-o", "ip.check_checksum:TRUE", "-Y", "sip", "-T", "fields"]);
+        command.args([
+            "-n",
+            "-o",
+            "udp.check_checksum:TRUE",
+            "-o",
+            "ip.check_checksum:TRUE",
+            "-Y",
+            "sip",
+            "-T",
+            "fields",
+        ]);
         for field in fields {
             command.args(["-e", field]);
         }
