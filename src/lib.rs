@@ -53,3 +53,6 @@ pub mod cli;
 
 #[cfg(feature = "demo")]
 pub mod demo;
+
+#[cfg(any(test, feature = "demo"))]
+pub mod fuzz;
