@@ -43,8 +43,8 @@ pub fn sip_message(data: &[u8]) {
 /// A stream gives the same messages however it is cut, and holds no more than one. The first byte says where to cut.
 pub fn sip_stream(data: &[u8]) {
     let Some((first, stream)) = data.split_first() else { return };
-    let whole = framed(std::iter::once(stream));
-    let pieces = framed(stream.chunks(usize::from(*first % 61) + 1));
+    let whole = framed(stream, stream.len().max(1));
+    let pieces = framed(stream, usize::from(*first % 61) + 1);
     // A line break alone is a pong where more has come, and half a ping where not: only messages must agree.
     let messages = |framed: &[Framed]| -> Vec<Vec<u8>> {
         let message = |framed: &Framed| if let Framed::Message(bytes) = framed { Some(bytes.to_vec()) } else { None };
@@ -56,10 +56,10 @@ pub fn sip_stream(data: &[u8]) {
     }
 }
 
-fn framed<'a>(pieces: impl Iterator<Item = &'a [u8]>) -> Vec<Framed> {
+fn framed(stream: &[u8], size: usize) -> Vec<Framed> {
     let mut framer = StreamFramer::new();
     let mut framed = Vec::new();
-    for piece in pieces {
+    for piece in stream.chunks(size) {
         framer.push(piece);
         while let Some(next) = framer.next() {
             framed.push(next);
