@@ -1,5 +1,7 @@
 //! Targets of `fuzz/`: what must hold for every input. A broken promise is a panic. `make test` replays the corpora.
 
+#![expect(clippy::panic, clippy::missing_panics_doc, reason = "a fuzz target tells a finding by a panic")]
+
 use std::net::IpAddr;
 use std::net::Ipv4Addr;
 
@@ -32,7 +34,11 @@ pub fn sip_message(data: &[u8]) {
         }
         Admission::Reject { response, .. } => {
             let written = response.to_bytes();
-            assert!(Message::parse(&written).is_ok(), "our refusal is no message: {:?}", String::from_utf8_lossy(&written));
+            assert!(
+                Message::parse(&written).is_ok(),
+                "our refusal is no message: {:?}",
+                String::from_utf8_lossy(&written)
+            );
         }
         Admission::Drop { .. } | Admission::KeepAlive => {}
     }

@@ -4,6 +4,15 @@
 //! (default: the time). A panic or a run of more than 100 ms ends it with code 1; the input is written to
 //! `fuzz/findings/` and named with the seed. `mutate --replay TARGET FILE…` runs files.
 
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::disallowed_methods,
+    reason = "a tool of developers, not of the gateway: it talks to a terminal, reads the clock, and may panic"
+)]
+
 use std::io::Write as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -23,20 +32,119 @@ const POOL_MAX: usize = 2_000;
 
 /// What chance alone would not spell.
 const WORDS: &[&[u8]] = &[
-    b"INVITE", b"ACK", b"BYE", b"CANCEL", b"OPTIONS", b"REGISTER", b"PRACK", b"UPDATE", b"REFER", b"NOTIFY", b"INFO",
-    b"SIP/2.0", b"SIP/2.0/UDP ", b"SIP/2.0/TCP ", b"sip:", b"sips:", b"tel:", b"urn:service:sos", b"\r\n", b"\r\n\r\n",
-    b"\r\n ", b"\n", b"\r", b"\0", b"\xff", b"\xc3\xa9", b"Via: ", b"v: ", b"From: ", b"f: ", b"To: ", b"t: ", b"Call-ID: ",
-    b"i: ", b"CSeq: ", b"Contact: ", b"m: ", b"Content-Length: ", b"l: ", b"Content-Length : ", b"Content-Type: ", b"c: ",
-    b"application/sdp", b"multipart/mixed;boundary=x", b"Max-Forwards: 0", b"Route: <sip:a;lr>", b"Record-Route: ",
-    b"Require: 100rel", b"RAck: 1 1 INVITE", b"RSeq: ", b"Session-Expires: 90", b"Min-SE: ", b"Replaces: ", b"Refer-To: ",
-    b"Authorization: Digest ", b"nonce=\"", b"response=\"", b"Session-ID: ", b"Reason: Q.850;cause=16", b";branch=z9hG4bK",
-    b";tag=", b";rport", b";received=", b";maddr=", b";lr", b";transport=", b";user=phone", b"<", b">", b"\"", b"\\\"", b"%00",
-    b"%", b"[::1]", b"[", b"]", b"@", b":", b";", b"=", b"?", b"&", b",", b"*", b"0", b"-1", b"4294967295", b"4294967296",
-    b"18446744073709551616", b"65536", b"99999999999999999999999999", b"v=0\r\n", b"o=- 1 1 IN IP4 192.0.2.1\r\n", b"s=-\r\n",
-    b"c=IN IP4 0.0.0.0\r\n", b"c=IN IP6 ::1\r\n", b"c=IN IP4 224.2.1.1/127\r\n", b"t=0 0\r\n", b"m=audio 49170 RTP/AVP 0 8 101\r\n",
-    b"m=audio 0 RTP/AVP 0\r\n", b"m=audio 65535 RTP/SAVP 0\r\n", b"m=video 1 RTP/AVP 31\r\n", b"a=rtpmap:0 PCMU/8000\r\n",
-    b"a=rtpmap:101 telephone-event/8000\r\n", b"a=fmtp:101 0-16\r\n", b"a=ptime:", b"a=maxptime:", b"a=sendonly\r\n", b"a=inactive\r\n",
-    b"a=rtcp:0\r\n", b"a=rtcp-mux\r\n", b"a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:", b"|2^20|1:4",
+    b"INVITE",
+    b"ACK",
+    b"BYE",
+    b"CANCEL",
+    b"OPTIONS",
+    b"REGISTER",
+    b"PRACK",
+    b"UPDATE",
+    b"REFER",
+    b"NOTIFY",
+    b"INFO",
+    b"SIP/2.0",
+    b"SIP/2.0/UDP ",
+    b"SIP/2.0/TCP ",
+    b"sip:",
+    b"sips:",
+    b"tel:",
+    b"urn:service:sos",
+    b"\r\n",
+    b"\r\n\r\n",
+    b"\r\n ",
+    b"\n",
+    b"\r",
+    b"\0",
+    b"\xff",
+    b"\xc3\xa9",
+    b"Via: ",
+    b"v: ",
+    b"From: ",
+    b"f: ",
+    b"To: ",
+    b"t: ",
+    b"Call-ID: ",
+    b"i: ",
+    b"CSeq: ",
+    b"Contact: ",
+    b"m: ",
+    b"Content-Length: ",
+    b"l: ",
+    b"Content-Length : ",
+    b"Content-Type: ",
+    b"c: ",
+    b"application/sdp",
+    b"multipart/mixed;boundary=x",
+    b"Max-Forwards: 0",
+    b"Route: <sip:a;lr>",
+    b"Record-Route: ",
+    b"Require: 100rel",
+    b"RAck: 1 1 INVITE",
+    b"RSeq: ",
+    b"Session-Expires: 90",
+    b"Min-SE: ",
+    b"Replaces: ",
+    b"Refer-To: ",
+    b"Authorization: Digest ",
+    b"nonce=\"",
+    b"response=\"",
+    b"Session-ID: ",
+    b"Reason: Q.850;cause=16",
+    b";branch=z9hG4bK",
+    b";tag=",
+    b";rport",
+    b";received=",
+    b";maddr=",
+    b";lr",
+    b";transport=",
+    b";user=phone",
+    b"<",
+    b">",
+    b"\"",
+    b"\\\"",
+    b"%00",
+    b"%",
+    b"[::1]",
+    b"[",
+    b"]",
+    b"@",
+    b":",
+    b";",
+    b"=",
+    b"?",
+    b"&",
+    b",",
+    b"*",
+    b"0",
+    b"-1",
+    b"4294967295",
+    b"4294967296",
+    b"18446744073709551616",
+    b"65536",
+    b"99999999999999999999999999",
+    b"v=0\r\n",
+    b"o=- 1 1 IN IP4 192.0.2.1\r\n",
+    b"s=-\r\n",
+    b"c=IN IP4 0.0.0.0\r\n",
+    b"c=IN IP6 ::1\r\n",
+    b"c=IN IP4 224.2.1.1/127\r\n",
+    b"t=0 0\r\n",
+    b"m=audio 49170 RTP/AVP 0 8 101\r\n",
+    b"m=audio 0 RTP/AVP 0\r\n",
+    b"m=audio 65535 RTP/SAVP 0\r\n",
+    b"m=video 1 RTP/AVP 31\r\n",
+    b"a=rtpmap:0 PCMU/8000\r\n",
+    b"a=rtpmap:101 telephone-event/8000\r\n",
+    b"a=fmtp:101 0-16\r\n",
+    b"a=ptime:",
+    b"a=maxptime:",
+    b"a=sendonly\r\n",
+    b"a=inactive\r\n",
+    b"a=rtcp:0\r\n",
+    b"a=rtcp-mux\r\n",
+    b"a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:",
+    b"|2^20|1:4",
 ];
 
 fn main() -> ExitCode {
@@ -79,10 +187,12 @@ fn fuzz(name: &str, target: Target, seed: u64, time: Duration) -> Result<(), Str
     let mut rng = StdRng::seed_from_u64(seed);
     let mut pool = corpus(name);
     let seeds = pool.len();
+    let mut first = pool.clone().into_iter();
     let start = Instant::now();
     let (mut runs, mut slowest, mut told) = (0_u64, Duration::ZERO, start);
     while start.elapsed() < time {
-        let input = if runs < seeds as u64 { pool[runs as usize].clone() } else { mutated(&pool, &mut rng) };
+        // The corpus as it is first.
+        let input = first.next().unwrap_or_else(|| mutated(&pool, &mut rng));
         let begun = Instant::now();
         let outcome = catch_unwind(AssertUnwindSafe(|| target(&input)));
         let took = begun.elapsed();
@@ -149,53 +259,68 @@ fn corpus(name: &str) -> Vec<Vec<u8>> {
 }
 
 fn mutated(pool: &[Vec<u8>], rng: &mut StdRng) -> Vec<u8> {
-    let pick = |rng: &mut StdRng| rng.random_range(0..pool.len());
-    let mut input = pool[pick(rng)].clone();
+    let mut input = pool[rng.random_range(0..pool.len())].clone();
     for _ in 0..=rng.random_range(0..6) {
         let at = rng.random_range(0..=input.len());
-        let end = (at + rng.random_range(0..=32)).min(input.len());
-        match rng.random_range(0..12) {
-            0 | 1 => {
-                if let Some(byte) = input.get_mut(at) {
-                    *byte ^= 1 << rng.random_range(0..8);
-                }
-            }
-            2 => {
-                if let Some(byte) = input.get_mut(at) {
-                    *byte = rng.random();
-                }
-            }
-            3 => drop(input.drain(at..end)),
-            4..=6 => {
-                let word = WORDS[rng.random_range(0..WORDS.len())];
-                input.splice(at..if rng.random() { at } else { end }, word.iter().copied());
-            }
-            7 => {
-                let copy = input[at..end].to_vec();
-                input.splice(at..at, copy);
-            }
-            8 => {
-                // A line twice, or very often.
-                let line_end = input[at..].iter().position(|byte| *byte == b'\n').map_or(input.len(), |nl| at + nl + 1);
-                let line_start = input[..at].iter().rposition(|byte| *byte == b'\n').map_or(0, |nl| nl + 1);
-                let line = input[line_start..line_end].to_vec();
-                let times = if rng.random_ratio(1, 20) { rng.random_range(1..400) } else { 1 };
-                input.splice(line_start..line_start, line.repeat(times));
-            }
-            9 => {
-                let other = &pool[pick(rng)];
-                let from = rng.random_range(0..=other.len());
-                let tail = other[from..].to_vec();
-                input.splice(at.., tail);
-            }
-            10 => {
-                let byte = input.get(at).copied().unwrap_or(b'a');
-                let times = if rng.random_ratio(1, 20) { rng.random_range(1..60_000) } else { rng.random_range(1..40) };
-                input.splice(at..at, std::iter::repeat_n(byte, times));
-            }
-            _ => input.truncate(at),
+        if rng.random_ratio(2, 3) {
+            change_bytes(&mut input, at, rng);
+        } else {
+            change_parts(&mut input, at, pool, rng);
         }
         input.truncate(LENGTH_MAX);
     }
     input
+}
+
+/// A few bytes: flipped, drawn, taken out, or a word put in.
+fn change_bytes(input: &mut Vec<u8>, at: usize, rng: &mut StdRng) {
+    let end = (at + rng.random_range(0..=32)).min(input.len());
+    match rng.random_range(0..7) {
+        0 | 1 => {
+            if let Some(byte) = input.get_mut(at) {
+                *byte ^= 1 << rng.random_range(0..8);
+            }
+        }
+        2 => {
+            if let Some(byte) = input.get_mut(at) {
+                *byte = rng.random();
+            }
+        }
+        3 => drop(input.drain(at..end)),
+        _ => {
+            let word = WORDS[rng.random_range(0..WORDS.len())];
+            let until = if rng.random() { at } else { end };
+            input.splice(at..until, word.iter().copied());
+        }
+    }
+}
+
+/// A part: doubled, a line repeated, another input's tail, one byte over and over, or cut off.
+fn change_parts(input: &mut Vec<u8>, at: usize, pool: &[Vec<u8>], rng: &mut StdRng) {
+    let often = rng.random_ratio(1, 20);
+    match rng.random_range(0..5) {
+        0 => {
+            let end = (at + rng.random_range(0..=64)).min(input.len());
+            let copy = input[at..end].to_vec();
+            input.splice(at..at, copy);
+        }
+        1 => {
+            let line_end = input[at..].iter().position(|byte| *byte == b'\n').map_or(input.len(), |end| at + end + 1);
+            let line_start = input[..at].iter().rposition(|byte| *byte == b'\n').map_or(0, |start| start + 1);
+            let times = if often { rng.random_range(1..400) } else { 1 };
+            let lines = input[line_start..line_end].repeat(times);
+            input.splice(line_start..line_start, lines);
+        }
+        2 => {
+            let other = &pool[rng.random_range(0..pool.len())];
+            let tail = other[rng.random_range(0..=other.len())..].to_vec();
+            input.splice(at.., tail);
+        }
+        3 => {
+            let byte = input.get(at).copied().unwrap_or(b'a');
+            let times = rng.random_range(1..if often { 60_000 } else { 40 });
+            input.splice(at..at, std::iter::repeat_n(byte, times));
+        }
+        _ => input.truncate(at),
+    }
 }

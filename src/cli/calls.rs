@@ -69,7 +69,7 @@ fn since(text: &str) -> Result<Since, String> {
         return Ok(Since::At(at));
     }
     let wrong = || format!("expected a time such as 2026-11-22T12:00:00Z, or 90s, 15m, 2h, 7d; got `{text}`");
-    let seconds = match text.chars().last() {
+    let seconds = match text.chars().next_back() {
         Some('s') => 1,
         Some('m') => 60,
         Some('h') => 3_600,

@@ -177,11 +177,11 @@ impl Event {
     /// How much of the bounds it uses, in bytes: its texts and a little for the rest.
     pub fn weight(&self) -> usize {
         const REST: usize = 64;
-        let text = |text: &Option<String>| text.as_ref().map_or(0, String::len);
+        let text = |text: Option<&String>| text.map_or(0, String::len);
         REST + match self {
             Self::Sip { start_line, method, message, .. } => start_line.len() + method.len() + message.len(),
             Self::Signaling { name, body, .. } => name.len() + body.to_string().len(),
-            Self::Media { name, detail } | Self::State { name, detail } => name.len() + text(detail),
+            Self::Media { name, detail } | Self::State { name, detail } => name.len() + text(detail.as_ref()),
             Self::Quirk { name, detail } => name.len() + detail.len(),
         }
     }
