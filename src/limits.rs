@@ -160,6 +160,28 @@ pub const TOKEN_BYTES_MAX: usize = 4_096;
 /// Groups of one person that are read from the directory.
 pub const LDAP_GROUPS_MAX: usize = 512;
 
+// --- call traces ---
+/// Entries of one call's trace; what comes later is counted.
+pub const TRACE_ENTRIES_MAX: usize = 500;
+/// Bytes of one SIP message, or one text, that a trace keeps.
+pub const TRACE_ENTRY_BYTES_MAX: usize = 8_192;
+/// Bytes of one call's trace.
+pub const TRACE_CALL_BYTES_MAX: usize = 262_144;
+/// Bytes of every live call's trace together.
+pub const TRACE_BYTES_MAX: usize = 64 << 20;
+/// Calls traced at once.
+pub const TRACE_CALLS_MAX: usize = 10_000;
+/// SIP dialogs of one call: legs, forks, transfers.
+pub const TRACE_DIALOGS_MAX: usize = 16;
+/// SIP messages that wait for their call to begin: an INVITE is seen before the call room knows it.
+pub const TRACE_PENDING_MAX: usize = 256;
+/// How long after its end a call's trace still takes messages: the answer to the last BYE.
+pub const TRACE_LINGER: Duration = Duration::from_secs(2);
+/// Observations on their way to the collector; one more is lost, and counted.
+pub const TRACE_OBSERVATIONS: usize = 2_048;
+/// Finished traces that wait for the database; one more is lost, and counted.
+pub const TRACE_QUEUE: usize = 256;
+
 // --- HTTP ---
 /// A request's head and body must arrive, and its answer begin, within this time.
 pub const HTTP_REQUEST_TIMEOUT: Duration = Duration::from_secs(10);

@@ -2,6 +2,7 @@
 
 mod background;
 mod media;
+mod trace;
 mod wires;
 
 use std::path::Path;
@@ -110,11 +111,13 @@ pub async fn build(config: Config, metrics: PrometheusHandle) -> anyhow::Result<
     tracing::info!(name = config.node_name, %node, version = env!("CARGO_PKG_VERSION"), "starting");
 
     // Ports first: a taken one is said before anything else has begun.
-    let transports = sip_transports(&config).await?;
+    let (tracer, observations) = crate::trace::io::channel(base.clock);
+    let transports = sip_transports(&config, trace::tap(tracer.clone())).await?;
     let listen = api::serve::Listen { http: config.http.plain, https: config.http.tls.clone().map(https) };
     let listeners = api::serve::Listeners::bind(&listen)?;
 
     let index = index(&config, node, &base)?;
+    trace::start(observations, &index.pool, &base);
     let (worker_events, from_workers) = mpsc::channel(limits::WORKER_EVENTS);
     let (workers, sources) = media::start(&config, &mut base, &worker_events)?;
     let (recorder, from_recorder) = start_recorder(&config, &mut base, sources, &index)?;
@@ -137,6 +140,7 @@ pub async fn build(config: Config, metrics: PrometheusHandle) -> anyhow::Result<
         recorder: recorder.clone(),
         presence: Arc::clone(&presence),
         records: record_queue,
+        tracer,
     };
     let (control, controls) = mpsc::channel(8);
     let call_config = Arc::new(config.call.clone());
@@ -198,13 +202,14 @@ fn https(
     api::serve::Https { address, certificate_file, key_file }
 }
 
-async fn sip_transports(config: &Config) -> anyhow::Result<sip::io::Transports> {
+async fn sip_transports(config: &Config, tap: sip::io::MessageTap) -> anyhow::Result<sip::io::Transports> {
     let networks: Vec<_> = config.trunks.iter().flat_map(|trunk| trunk.networks.clone()).collect();
     let bind = |address, key: &str| sip::io::Bind { address, key: key.to_owned() };
     let transports = sip::io::Config {
         udp: vec![bind(config.sip.udp, "sip.udp")],
         tcp: config.sip.tcp.iter().map(|address| bind(*address, "sip.tcp")).collect(),
         is_trunk: Arc::new(move |address| networks.iter().any(|network| network.contains(address))),
+        tap,
         ..sip::io::Config::default()
     };
     Ok(sip::io::Transports::bind(transports).await?)

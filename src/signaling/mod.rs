@@ -65,8 +65,9 @@ pub enum EventKind {
     },
 }
 
-/// A request about one call.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// A request about one call. Its JSON is for traces; on the wire stands [`message::ClientRequest`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "method", content = "params", rename_all = "snake_case")]
 pub enum CallRequest {
     /// `call.dial`: place a call to this number.
     Dial {

@@ -11,3 +11,4 @@ mod playback;
 mod servers;
 mod site;
 mod store;
+mod traces;

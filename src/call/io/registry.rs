@@ -26,6 +26,7 @@ use crate::call::io::rooms::Events;
 use crate::call::io::rooms::Rooms;
 use crate::call::io::task;
 use crate::call::io::task::Route;
+use crate::call::io::trace;
 use crate::call::record;
 use crate::clock::Clock;
 use crate::ids::CallId;
@@ -226,19 +227,21 @@ impl Registry {
     }
 
     fn invited(&mut self, invitation: Invitation) {
-        let ids = self.new_ids(None, Some(invitation.leg));
+        let (ids, now) = (self.new_ids(None, Some(invitation.leg)), self.clock.now());
+        trace::began(&*self.rooms, ids, Some(&invitation.sip_call_id), now);
         match self.admit(&invitation) {
             Ok((agent, trunk)) => {
                 let ground = Ground { ids, agent, trunk, config: Arc::clone(&self.config), clock: self.clock };
                 let (session, extension) = (ground.agent.session, ground.agent.extension.clone());
-                let call = Call::inbound(ground, invitation, self.clock.now());
+                let call = Call::inbound(ground, invitation, now);
                 self.begin(call, ids, session, extension);
             }
             Err(cause) => {
                 let refusal = cause.refusal(self.config.retry_after);
                 let leg = invitation.leg;
-                let refused = record::refused_at_the_door(ids, &invitation, cause, self.clock.wall(self.clock.now()));
+                let refused = record::refused_at_the_door(ids, &invitation, cause, self.clock.wall(now));
                 self.rooms.record(refused);
+                trace::refused(&*self.rooms, ids, cause, now);
                 metrics::counter!(CALLS_REFUSED.name, "cause" => cause.word()).increment(1);
                 if self.rooms.sip(sip::Command::Refuse { leg, refusal }).is_err() {
                     tracing::error!("a refusal found no room at the SIP task");
@@ -310,6 +313,7 @@ impl Registry {
             Ok((trunk, number, policy)) => {
                 self.rooms.signaling(session, reply(Ok(())));
                 let ids = self.new_ids(Some(call), None);
+                trace::dialled(&*self.rooms, ids, to, self.clock.now());
                 let extension = agent.extension.clone();
                 let ground = Ground { ids, agent, trunk: policy, config: Arc::clone(&self.config), clock: self.clock };
                 let call = Call::outbound(ground, trunk, number, self.clock.now());

@@ -11,6 +11,7 @@ use crate::call::Call;
 use crate::call::Input;
 use crate::call::Output;
 use crate::call::io::rooms::Rooms;
+use crate::call::io::trace::CallTracer;
 use crate::clock::Clock;
 use crate::ids::CallId;
 use crate::ids::SignalingId;
@@ -34,8 +35,10 @@ pub(super) struct Route {
 
 /// Runs a call to its end.
 pub(super) async fn run(mut call: Call, id: CallId, mut mailbox: mpsc::Receiver<Input>, route: Route) -> CallId {
+    let mut tracer = CallTracer::new(id, Arc::clone(&route.rooms), route.clock);
     loop {
-        drain(&mut call, id, &route);
+        tracer.stands(&call);
+        drain(&mut call, id, &route, &mut tracer);
         if let Some(cause) = call.outcome() {
             tracing::info!(call = %id, outcome = cause.word(), "call ended");
             metrics::counter!(CALLS_ENDED.name, "outcome" => cause.word()).increment(1);
@@ -44,11 +47,17 @@ pub(super) async fn run(mut call: Call, id: CallId, mut mailbox: mpsc::Receiver<
         let deadline = call.poll_timeout().map(|(at, _)| TokioInstant::from_std(at));
         tokio::select! {
             input = mailbox.recv() => match input {
-                Some(input) => call.handle(input, route.clock.now()),
+                Some(input) => {
+                    tracer.heard(&input);
+                    call.handle(input, route.clock.now());
+                }
                 // The registry is gone: the gateway ends.
                 None => call.handle(Input::Shutdown, route.clock.now()),
             },
-            () = until(deadline) => call.handle_timeout(route.clock.now()),
+            () = until(deadline) => {
+                tracer.fired(call.poll_timeout());
+                call.handle_timeout(route.clock.now());
+            }
         }
     }
 }
@@ -61,10 +70,11 @@ async fn until(deadline: Option<TokioInstant>) {
 }
 
 /// Carries out everything that the call wants. A full room fails the call, not the gateway.
-fn drain(call: &mut Call, id: CallId, route: &Route) {
+fn drain(call: &mut Call, id: CallId, route: &Route, tracer: &mut CallTracer) {
     // Before the outputs: who hears `call.ended` may dial again at once.
     route.ending.store(call.is_ending(), Ordering::Release);
     while let Some(output) = call.poll_output() {
+        tracer.wanted(&output);
         let carried = match output {
             Output::Sip(command) => route.rooms.sip(command),
             Output::Worker(command) => route.rooms.worker(route.worker, command),
@@ -85,6 +95,7 @@ fn drain(call: &mut Call, id: CallId, route: &Route) {
             }
         };
         if let Err(full) = carried {
+            tracer.failed(&full);
             tracing::error!(call = %id, phase = call.phase_name(), "the call fails: {full}");
             let kind = worker::EventKind::LegFailed { reason: worker::LegFailure::WorkerFull };
             call.handle(Input::Worker(worker::Event { call: id, leg: None, kind }), route.clock.now());

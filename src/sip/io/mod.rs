@@ -41,6 +41,18 @@ pub struct Bind {
 /// Says whether an address is in some trunk's networks.
 pub type TrunkFilter = Arc<dyn Fn(IpAddr) -> bool + Send + Sync>;
 
+/// Which way a message crossed a socket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Crossing {
+    /// It came.
+    Received,
+    /// It was handed to the socket, or to its connection's queue.
+    Sent,
+}
+
+/// Sees every message that crosses a socket. Must not wait.
+pub type MessageTap = Arc<dyn Fn(Crossing, &Flow, &Bytes) + Send + Sync>;
+
 /// What the sockets need to know.
 #[derive(Clone)]
 pub struct Config {
@@ -50,6 +62,8 @@ pub struct Config {
     pub tcp: Vec<Bind>,
     /// Who may hold more than a moment's connection.
     pub is_trunk: TrunkFilter,
+    /// Who sees every message.
+    pub tap: MessageTap,
     /// Connections at once.
     pub connections_max: usize,
     /// Connections at once from outside the trunks' networks.
@@ -73,6 +87,7 @@ impl Default for Config {
             udp: Vec::new(),
             tcp: Vec::new(),
             is_trunk: Arc::new(|_| false),
+            tap: Arc::new(|_, _, _| {}),
             connections_max: limits::SIP_STREAM_CONNECTIONS_MAX,
             strangers_max: limits::SIP_STREAM_STRANGERS_MAX,
             queue_bytes_max: limits::SIP_STREAM_QUEUE_BYTES_MAX,
@@ -248,7 +263,12 @@ impl Transports {
                     flow.connection.and_then(|id| self.connections.remove(&id));
                     return Inbound::Closed { flow, reason };
                 }
-                Some(Internal::Inbound(inbound)) => return inbound,
+                Some(Internal::Inbound(inbound)) => {
+                    if let Inbound::Message { flow, bytes } = &inbound {
+                        (self.streams.config.tap)(Crossing::Received, flow, bytes);
+                    }
+                    return inbound;
+                }
                 Some(Internal::Accepted(connection)) => {
                     let flow = connection.flow;
                     flow.connection.map(|id| self.connections.insert(id, connection));
@@ -266,10 +286,11 @@ impl Transports {
     pub fn send(&mut self, flow: Flow, bytes: Bytes) {
         let sent = match flow.transport {
             Transport::Udp => self.send_datagram(flow, &bytes),
-            Transport::Tcp => self.send_on_stream(flow, bytes),
+            Transport::Tcp => self.send_on_stream(flow, bytes.clone()),
         };
-        if let Err(error) = sent {
-            self.failed.push((flow, error));
+        match sent {
+            Ok(()) => (self.streams.config.tap)(Crossing::Sent, &flow, &bytes),
+            Err(error) => self.failed.push((flow, error)),
         }
     }
 
@@ -485,6 +506,7 @@ mod tests {
     async fn strangers_are_few_and_short() {
         let mut ours = up(Config {
             is_trunk: Arc::new(|_| false),
+            tap: Arc::new(|_, _, _| {}),
             strangers_max: 1,
             message_timeout: Duration::from_millis(200),
             ..config()
