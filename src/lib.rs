@@ -52,3 +52,5 @@ pub mod cli;
 
 #[cfg(feature = "demo")]
 pub mod demo;
+#[cfg(feature = "sim")]
+pub mod sim;

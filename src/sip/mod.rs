@@ -291,6 +291,22 @@ pub enum Event {
     },
 }
 
+impl Event {
+    /// The usage that it concerns.
+    pub fn leg(&self) -> LegId {
+        match self {
+            Self::Invited(invitation) => invitation.leg,
+            Self::Cancelled { leg, .. }
+            | Self::Acknowledged { leg, .. }
+            | Self::Progressed { leg, .. }
+            | Self::Accepted { leg, .. }
+            | Self::Refused { leg, .. }
+            | Self::Reinvited { leg, .. }
+            | Self::Ended { leg, .. } => *leg,
+        }
+    }
+}
+
 /// How an established usage ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EndCause {

@@ -220,7 +220,7 @@ impl Registry {
     fn heard_from_trunk(&mut self, event: sip::Event) {
         if let sip::Event::Invited(invitation) = event {
             self.invited(*invitation);
-        } else if let Some(call) = self.legs.get(&leg_of(&event)).copied() {
+        } else if let Some(call) = self.legs.get(&event.leg()).copied() {
             self.tell(call, Input::Sip(event));
         }
     }
@@ -379,18 +379,5 @@ impl Registry {
             // RFC 8866 5.2 wants a number; half the range keeps it inside what every parser takes.
             sdp_session: rng.next_u64() >> 1,
         }
-    }
-}
-
-fn leg_of(event: &sip::Event) -> LegId {
-    match event {
-        sip::Event::Invited(invitation) => invitation.leg,
-        sip::Event::Cancelled { leg, .. }
-        | sip::Event::Acknowledged { leg, .. }
-        | sip::Event::Progressed { leg, .. }
-        | sip::Event::Accepted { leg, .. }
-        | sip::Event::Refused { leg, .. }
-        | sip::Event::Reinvited { leg, .. }
-        | sip::Event::Ended { leg, .. } => *leg,
     }
 }

@@ -1,0 +1,119 @@
+//! What must be true, whatever happens: watched on the wire, and asked of everybody's books at the end.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::Bytes;
+
+use crate::sip::message::{Message, Method, Request, Response};
+
+/// What the reference saw of the gateway on the wire.
+#[derive(Debug, Default)]
+pub struct Reference {
+    /// Final statuses that the gateway gave each INVITE, by branch.
+    finals: BTreeMap<String, BTreeSet<u16>>,
+    /// INVITEs that reached the gateway, by branch: whether the first of their call.
+    invites: BTreeMap<String, bool>,
+    /// The highest `CSeq` number of the gateway's requests in each call.
+    cseqs: BTreeMap<String, u32>,
+    /// Every branch of the gateway, with its request but for the method's own rules.
+    branches: BTreeMap<(String, String), Bytes>,
+    /// To tags that the gateway gave, by Call-ID.
+    tags: BTreeMap<String, BTreeSet<String>>,
+    faults: Vec<String>,
+}
+
+impl Reference {
+    /// A datagram reached the gateway.
+    pub fn reached_gateway(&mut self, message: &Message) {
+        if let Message::Request(request) = message
+            && request.method == Method::Invite
+        {
+            let first = request.headers.to().is_ok_and(|to| to.tag().is_none());
+            self.invites.insert(branch_of(request), first);
+        }
+    }
+
+    /// The gateway sent a datagram.
+    pub fn gateway_sent(&mut self, bytes: &Bytes) {
+        match Message::parse(bytes) {
+            Ok(Message::Request(request)) => self.request(&request, bytes),
+            Ok(Message::Response(response)) => self.response(&response),
+            Err(error) => self.faults.push(format!("the gateway sent what is no message: {error}")),
+        }
+    }
+
+    /// What was seen to be wrong; and each INVITE without a final response.
+    pub fn faults(self) -> Vec<String> {
+        let mut faults = self.faults;
+        for (branch, first) in &self.invites {
+            let statuses = self.finals.get(branch).map_or(0, BTreeSet::len);
+            if statuses != 1 {
+                let kind = if *first { "an INVITE" } else { "a re-INVITE" };
+                faults.push(format!("{kind} got {statuses} final responses: {:?}", self.finals.get(branch)));
+            }
+        }
+        for (call, tags) in &self.tags {
+            if tags.len() > 1 {
+                faults.push(format!("call {call} has {} To tags of ours", tags.len()));
+            }
+        }
+        faults
+    }
+
+    fn request(&mut self, request: &Request, bytes: &Bytes) {
+        let call = request.headers.call_id().unwrap_or_default().to_owned();
+        let branch = branch_of(request);
+        if branch.is_empty() {
+            self.faults.push(format!("a {} without branch", request.method));
+        }
+        // CANCEL, and the ACK of a refusal, have their INVITE's branch (RFC 3261 9.1, 17.1.1.3).
+        let key = (branch, request.method.to_string());
+        match self.branches.get(&key) {
+            Some(earlier) if earlier == bytes => return,
+            Some(_) if request.method != Method::Ack => {
+                self.faults.push(format!("two different {} under one branch", request.method));
+            }
+            Some(_) => return,
+            None => {}
+        }
+        self.branches.insert(key, bytes.clone());
+        let Ok(cseq) = request.headers.cseq() else {
+            self.faults.push(format!("a {} without CSeq", request.method));
+            return;
+        };
+        let highest = self.cseqs.entry(call).or_default();
+        if request.method == Method::Ack || request.method == Method::Cancel {
+            if cseq.number > *highest {
+                self.faults.push(format!("a {} for an INVITE that never was", request.method));
+            }
+        } else if cseq.number <= *highest {
+            self.faults.push(format!("a {} with CSeq {} after {}", request.method, cseq.number, *highest));
+        } else {
+            *highest = cseq.number;
+        }
+    }
+
+    fn response(&mut self, response: &Response) {
+        let (Ok(via), Ok(cseq), Ok(to)) = (response.headers.top_via(), response.headers.cseq(), response.headers.to())
+        else {
+            self.faults.push("a response without Via, CSeq or To".to_owned());
+            return;
+        };
+        if cseq.method != Method::Invite {
+            return;
+        }
+        let call = response.headers.call_id().unwrap_or_default().to_owned();
+        if response.status.is_success() || (response.status.is_provisional() && response.status.as_u16() > 100) {
+            let tag = to.tag().unwrap_or_default().to_owned();
+            self.tags.entry(call).or_default().insert(tag);
+        }
+        if !response.status.is_provisional() {
+            let branch = via.branch().unwrap_or_default().to_owned();
+            self.finals.entry(branch).or_default().insert(response.status.as_u16());
+        }
+    }
+}
+
+fn branch_of(request: &Request) -> String {
+    request.headers.top_via().ok().and_then(|via| via.branch().map(str::to_owned)).unwrap_or_default()
+}
