@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use rand::Rng as _;
 use rand::rngs::StdRng;
 
-use crate::ids::{CallId, LegId, RecordingId};
+use crate::ids::{CallId, LegId};
 use crate::recording;
 use crate::sim::agenda::Agenda;
 use crate::sim::script::{Luck, MediaScript, Trouble};
@@ -24,6 +24,7 @@ pub enum Word {
 
 /// What was seen of a call's media.
 #[derive(Debug, Clone, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a thing that was seen or not")]
 pub struct Book {
     /// A worker's session was made.
     pub opened: bool,
@@ -35,8 +36,6 @@ pub struct Book {
     pub talked: bool,
     /// Audio could cross before the recorder said Recording.
     pub crossed_unrecorded: bool,
-    /// Audio could still cross when the session ended.
-    pub gate: Gate,
     /// The recorder was asked to begin.
     pub recordings_begun: u32,
     /// It was asked to end.
@@ -96,7 +95,7 @@ impl Media {
     }
 
     /// Takes a command for the worker.
-    pub fn command(&mut self, command: worker::Command, now: Instant) {
+    pub fn command(&mut self, command: &worker::Command, now: Instant) {
         if self.book.closed {
             if !matches!(command, worker::Command::Close { .. }) {
                 self.book.strange.push("a command for a session that is closed");
@@ -107,21 +106,21 @@ impl Media {
             worker::Command::OfferPeer { call, leg } => {
                 self.book.opened = true;
                 let sdp = "offer".to_owned();
-                self.answer(self.script.offer, (call, leg), worker::EventKind::PeerOffered { sdp }, now);
+                self.answer(self.script.offer, (*call, *leg), worker::EventKind::PeerOffered { sdp }, now);
             }
             worker::Command::BindTrunk { call, leg, .. } => {
                 let local = SocketAddr::from(([192, 0, 2, 1], 40_000));
-                self.answer(self.script.bind, (call, leg), worker::EventKind::TrunkBound { local }, now);
+                self.answer(self.script.bind, (*call, *leg), worker::EventKind::TrunkBound { local }, now);
             }
             worker::Command::AcceptPeerAnswer { call, leg, .. } => {
-                self.answer(self.script.connect, (call, leg), worker::EventKind::PeerConnected, now);
+                self.answer(self.script.connect, (*call, *leg), worker::EventKind::PeerConnected, now);
             }
-            worker::Command::SetGate { call, gate } => self.gate(call, gate, now),
-            worker::Command::StartTap { tap, .. } => self.tap = Some(tap),
+            worker::Command::SetGate { call, gate } => self.gate(*call, *gate, now),
+            worker::Command::StartTap { tap, .. } => self.tap = Some(*tap),
             worker::Command::StopTap { .. } => self.tap = None,
             worker::Command::Close { call } => {
                 self.book.closed = true;
-                self.say(Word::Worker(worker::Event { call, leg: None, kind: worker::EventKind::Closed }), now);
+                self.say(Word::Worker(worker::Event { call: *call, leg: None, kind: worker::EventKind::Closed }), now);
             }
             _ => {}
         }
@@ -139,14 +138,14 @@ impl Media {
                     Luck::Hangs => {}
                 }
             }
-            recording::Command::Stop { recording, .. } | recording::Command::Abandon { recording, .. } => {
-                self.end_recording(*recording, now);
+            recording::Command::Stop { .. } | recording::Command::Abandon { .. } => {
+                self.end_recording(now);
             }
             recording::Command::Answered { .. } => {}
         }
     }
 
-    fn end_recording(&mut self, _: RecordingId, now: Instant) {
+    fn end_recording(&mut self, now: Instant) {
         self.book.recordings_ended += 1;
         match self.script.seal {
             Luck::Works => self.say(Word::Recorder(recording::EventKind::Sealed { samples: 1 }), now),
@@ -163,7 +162,6 @@ impl Media {
         if opens && !self.recording {
             self.book.crossed_unrecorded = true;
         }
-        self.book.gate = gate;
         self.book.gate_opened |= opens;
         self.book.talked |= gate.to_agent && gate.to_trunk;
         if opens && !self.trouble_entered {

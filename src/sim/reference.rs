@@ -45,11 +45,11 @@ impl Reference {
     /// What was seen to be wrong; and each INVITE without a final response.
     pub fn faults(self) -> Vec<String> {
         let mut faults = self.faults;
-        for (branch, first) in &self.invites {
-            let statuses = self.finals.get(branch).map_or(0, BTreeSet::len);
-            if statuses != 1 {
-                let kind = if *first { "an INVITE" } else { "a re-INVITE" };
-                faults.push(format!("{kind} got {statuses} final responses: {:?}", self.finals.get(branch)));
+        for (branch, is_first) in &self.invites {
+            let none = BTreeSet::new();
+            let statuses = self.finals.get(branch).unwrap_or(&none);
+            if statuses.len() != 1 {
+                faults.push(format!("an INVITE (first of its call: {is_first}) got the final responses {statuses:?}"));
             }
         }
         for (call, tags) in &self.tags {

@@ -8,7 +8,7 @@ use rand::rngs::StdRng;
 use rand::{RngCore as _, SeedableRng as _};
 
 use crate::call::call::Ground;
-use crate::call::{AgentParty, Call, CallIds, CallRecord, Cause, Config, TrunkPolicy};
+use crate::call::{AgentParty, Call, CallIds, CallRecord, Cause, Config, Output, TrunkPolicy};
 use crate::clock::Clock;
 use crate::ids::{CallId, Extension, LegId, RecordingId, SessionId, SignalingId};
 use crate::recording::{CallDirection, Obligation};
@@ -16,6 +16,7 @@ use crate::sim::browser::Browser;
 use crate::sim::media::Media;
 use crate::sim::peer::Peer;
 use crate::sim::script::CallScript;
+use crate::sip;
 use crate::sip::message::{Host, SipUri};
 use crate::worker::{TapId, TrunkCodec};
 
@@ -87,6 +88,27 @@ impl Seat {
             recording: self.obligation,
         };
         Ground { ids: self.ids, agent, trunk, config: Arc::clone(config), clock }
+    }
+
+    /// As a call's task does; what is for the SIP task is given back.
+    pub(super) fn carry_out(&mut self, now: Instant) -> Vec<sip::Command> {
+        let mut commands = Vec::new();
+        let Some(call) = &mut self.call else { return commands };
+        while let Some(output) = call.poll_output() {
+            match output {
+                Output::Sip(command) => commands.push(command),
+                Output::Worker(command) => self.media.command(&command, now),
+                Output::Recorder(command) => self.media.record(&command, now),
+                Output::Signaling(command) => self.browser.command(command, now),
+                Output::Record(record) => self.record = Some(*record),
+                Output::Alarm(_) => {}
+            }
+        }
+        if let Some(cause) = call.outcome() {
+            self.outcome = Some(cause);
+            self.call = None;
+        }
+        commands
     }
 
     /// What was promised of this call and not kept.

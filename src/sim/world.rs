@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use rand::rngs::StdRng;
 use rand::{RngCore as _, SeedableRng as _};
 
-use crate::call::{Call, Cause, Config, Input, Output};
+use crate::call::{Call, Cause, Config, Input};
 use crate::clock::{Clock, WallTime};
 use crate::ids::TrunkName;
 use crate::signaling;
@@ -29,7 +29,7 @@ const PBX: ([u8; 4], u16) = ([192, 0, 2, 9], 5060);
 /// Whoever still talks hangs up then.
 const ENOUGH: Duration = Duration::from_secs(200);
 /// All calls must have ended by then, and nothing of them be left.
-const END: Duration = Duration::from_secs(420);
+const END: Duration = Duration::from_mins(7);
 /// Steps of a world that no script of ours needs.
 const STEPS_MAX: usize = 200_000;
 
@@ -120,7 +120,7 @@ impl World {
                     self.agent.handle(user_agent::Input::Received { flow: flow(), bytes }, self.now);
                     self.drain_agent();
                 }
-                Towards::Peer => self.to_peer(message),
+                Towards::Peer => self.reached_peer(message),
             }
         }
         self.agent.handle_timeout(self.now);
@@ -138,7 +138,7 @@ impl World {
         }
     }
 
-    fn to_peer(&mut self, message: Message) {
+    fn reached_peer(&mut self, message: Message) {
         let call_id = message.headers().call_id().unwrap_or_default().to_owned();
         let now = self.now;
         let known = self.seats.iter().position(|seat| seat.peer.call_id() == call_id);
@@ -259,30 +259,10 @@ impl World {
         self.carry_out(number);
     }
 
-    /// As a call's task does.
     fn carry_out(&mut self, number: usize) {
-        let now = self.now;
-        let mut commands = Vec::new();
-        if let Some(seat) = self.seats.get_mut(number)
-            && let Some(call) = &mut seat.call
-        {
-            while let Some(output) = call.poll_output() {
-                match output {
-                    Output::Sip(command) => commands.push(command),
-                    Output::Worker(command) => seat.media.command(command, now),
-                    Output::Recorder(command) => seat.media.record(&command, now),
-                    Output::Signaling(command) => seat.browser.command(command, now),
-                    Output::Record(record) => seat.record = Some(*record),
-                    Output::Alarm(_) => {}
-                }
-            }
-            if let Some(cause) = call.outcome() {
-                seat.outcome = Some(cause);
-                seat.call = None;
-            }
-        }
+        let commands = self.seats.get_mut(number).map(|seat| seat.carry_out(self.now)).unwrap_or_default();
         for command in commands {
-            self.agent.handle(user_agent::Input::Command(command), now);
+            self.agent.handle(user_agent::Input::Command(command), self.now);
         }
         self.drain_agent();
     }

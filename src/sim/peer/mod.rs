@@ -31,6 +31,7 @@ pub const PATIENCE: Duration = Duration::from_secs(32);
 
 /// What the PBX wrote down of its call.
 #[derive(Debug, Clone, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a thing that was seen or not")]
 pub struct Book {
     /// Final statuses that its own INVITE got, each once.
     pub finals: Vec<u16>,
@@ -171,7 +172,7 @@ impl Peer {
             match act {
                 Act::Invite => self.invite(now),
                 Act::Cancel => self.cancel(now),
-                Act::Provisional(status, described) => self.progress(status, described, now),
+                Act::Provisional(status, described) => self.progress(status, described),
                 Act::Verdict(status) => self.decide(status, now),
                 Act::Deed(deed) => self.act(deed, now),
             }

@@ -55,7 +55,7 @@ impl Peer {
             return;
         }
         match request.method {
-            Method::Invite if self.is_new(&request) => self.called(request, now),
+            Method::Invite if is_new(&request) => self.called(request, now),
             Method::Invite => self.changed(&request, now),
             Method::Cancel => self.cancelled_by_gateway(&request, now),
             Method::Bye => self.bye(&request),
@@ -64,10 +64,6 @@ impl Peer {
                 self.respond(&request, StatusCode::OK, None);
             }
         }
-    }
-
-    fn is_new(&self, request: &Request) -> bool {
-        request.headers.to().is_ok_and(|to| to.tag().is_none())
     }
 
     /// The gateway calls us.
@@ -79,7 +75,7 @@ impl Peer {
             }
             return;
         }
-        self.call_id = request.headers.call_id().unwrap_or_default().to_owned();
+        request.headers.call_id().unwrap_or_default().clone_into(&mut self.call_id);
         self.remote = request.headers.get(&HeaderName::From).map(str::to_owned);
         if let Some(contact) = request.headers.contacts().ok().and_then(|contacts| contacts.into_iter().next()) {
             self.target = contact.uri;
@@ -93,7 +89,7 @@ impl Peer {
         }
     }
 
-    pub(super) fn progress(&mut self, status: u16, described: bool, _: Instant) {
+    pub(super) fn progress(&mut self, status: u16, described: bool) {
         let Some(request) = self.pending.clone() else { return };
         let body = described.then(|| self.description(Shape::Plain));
         if let Some(status) = StatusCode::new(status) {
@@ -187,4 +183,8 @@ impl Peer {
         self.out.push_back(bytes.clone());
         bytes
     }
+}
+
+fn is_new(request: &Request) -> bool {
+    request.headers.to().is_ok_and(|to| to.tag().is_none())
 }
