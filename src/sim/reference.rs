@@ -1,18 +1,30 @@
 //! What must be true, whatever happens: watched on the wire, and asked of everybody's books at the end.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
 use crate::sip::message::{Message, Method, Request, Response};
 
+/// The longest that an INVITE may wait for its final response: the agent's 30 s to answer, and the device's, the
+/// transport's and the recorder's time around it.
+const FINAL_WITHIN: Duration = Duration::from_secs(50);
+
+/// An INVITE that reached the gateway.
+#[derive(Debug)]
+struct Asked {
+    is_first: bool,
+    at: Instant,
+    finals: BTreeSet<u16>,
+    decided_at: Option<Instant>,
+}
+
 /// What the reference saw of the gateway on the wire.
 #[derive(Debug, Default)]
 pub struct Reference {
-    /// Final statuses that the gateway gave each INVITE, by branch.
-    finals: BTreeMap<String, BTreeSet<u16>>,
-    /// INVITEs that reached the gateway, by branch: whether the first of their call.
-    invites: BTreeMap<String, bool>,
+    /// INVITEs that reached the gateway, by branch.
+    invites: BTreeMap<String, Asked>,
     /// The highest `CSeq` number of the gateway's requests in each call.
     cseqs: BTreeMap<String, u32>,
     /// Every branch of the gateway, with its request but for the method's own rules.
@@ -24,20 +36,21 @@ pub struct Reference {
 
 impl Reference {
     /// A datagram reached the gateway.
-    pub fn reached_gateway(&mut self, message: &Message) {
+    pub fn reached_gateway(&mut self, message: &Message, now: Instant) {
         if let Message::Request(request) = message
             && request.method == Method::Invite
         {
-            let first = request.headers.to().is_ok_and(|to| to.tag().is_none());
-            self.invites.insert(branch_of(request), first);
+            let is_first = request.headers.to().is_ok_and(|to| to.tag().is_none());
+            let asked = Asked { is_first, at: now, finals: BTreeSet::new(), decided_at: None };
+            self.invites.entry(branch_of(request)).or_insert(asked);
         }
     }
 
     /// The gateway sent a datagram.
-    pub fn gateway_sent(&mut self, bytes: &Bytes) {
+    pub fn gateway_sent(&mut self, bytes: &Bytes, now: Instant) {
         match Message::parse(bytes) {
             Ok(Message::Request(request)) => self.request(&request, bytes),
-            Ok(Message::Response(response)) => self.response(&response),
+            Ok(Message::Response(response)) => self.response(&response, now),
             Err(error) => self.faults.push(format!("the gateway sent what is no message: {error}")),
         }
     }
@@ -45,11 +58,14 @@ impl Reference {
     /// What was seen to be wrong; and each INVITE without a final response.
     pub fn faults(self) -> Vec<String> {
         let mut faults = self.faults;
-        for (branch, is_first) in &self.invites {
-            let none = BTreeSet::new();
-            let statuses = self.finals.get(branch).unwrap_or(&none);
-            if statuses.len() != 1 {
-                faults.push(format!("an INVITE (first of its call: {is_first}) got the final responses {statuses:?}"));
+        for asked in self.invites.values() {
+            let which = if asked.is_first { "an INVITE" } else { "a re-INVITE" };
+            if asked.finals.len() != 1 {
+                faults.push(format!("{which} got the final responses {:?}", asked.finals));
+            }
+            let waited = asked.decided_at.map(|at| at.saturating_duration_since(asked.at));
+            if waited.is_some_and(|waited| waited > FINAL_WITHIN) {
+                faults.push(format!("{which} waited {waited:?} for its final response"));
             }
         }
         for (call, tags) in &self.tags {
@@ -93,7 +109,7 @@ impl Reference {
         }
     }
 
-    fn response(&mut self, response: &Response) {
+    fn response(&mut self, response: &Response, now: Instant) {
         let (Ok(via), Ok(cseq), Ok(to)) = (response.headers.top_via(), response.headers.cseq(), response.headers.to())
         else {
             self.faults.push("a response without Via, CSeq or To".to_owned());
@@ -108,8 +124,12 @@ impl Reference {
             self.tags.entry(call).or_default().insert(tag);
         }
         if !response.status.is_provisional() {
-            let branch = via.branch().unwrap_or_default().to_owned();
-            self.finals.entry(branch).or_default().insert(response.status.as_u16());
+            let Some(asked) = self.invites.get_mut(via.branch().unwrap_or_default()) else {
+                self.faults.push("a response to an INVITE that never came".to_owned());
+                return;
+            };
+            asked.finals.insert(response.status.as_u16());
+            asked.decided_at.get_or_insert(now);
         }
     }
 }

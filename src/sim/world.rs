@@ -59,7 +59,6 @@ struct World {
     seats: Vec<Seat>,
     wire: Wire,
     reference: Reference,
-    lossless: bool,
     shutdown_at: Option<Instant>,
     enough_at: Option<Instant>,
     faults: Vec<String>,
@@ -85,7 +84,6 @@ impl World {
             seats,
             wire: Wire::new(script.weather, StdRng::seed_from_u64(rng.next_u64())),
             reference: Reference::default(),
-            lossless: script.weather.loss == 0.0,
             shutdown_at: script.shutdown.map(|after| start + after),
             enough_at: Some(start + ENOUGH),
             faults: Vec::new(),
@@ -116,7 +114,7 @@ impl World {
             };
             match towards {
                 Towards::Gateway => {
-                    self.reference.reached_gateway(&message);
+                    self.reference.reached_gateway(&message, self.now);
                     self.agent.handle(user_agent::Input::Received { flow: flow(), bytes }, self.now);
                     self.drain_agent();
                 }
@@ -165,7 +163,7 @@ impl World {
         while let Some(output) = self.agent.poll_output() {
             match output {
                 user_agent::Output::Send { bytes, .. } => {
-                    self.reference.gateway_sent(&bytes);
+                    self.reference.gateway_sent(&bytes, self.now);
                     self.wire.send(Towards::Peer, &bytes, self.now);
                 }
                 user_agent::Output::Event(event) => self.heard(event),
@@ -276,7 +274,7 @@ impl World {
         for (number, seat) in self.seats.iter().enumerate() {
             summary.calls += usize::from(seat.outcome.is_some());
             summary.answered += usize::from(seat.media.book().gate_opened);
-            faults.extend(seat.faults(self.lossless).into_iter().map(|fault| format!("call {number}: {fault}")));
+            faults.extend(seat.faults().into_iter().map(|fault| format!("call {number}: {fault}")));
         }
         faults.extend(self.reference.faults());
         if faults.is_empty() { Ok(summary) } else { Err(faults) }
