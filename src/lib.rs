@@ -56,3 +56,5 @@ pub mod demo;
 
 #[cfg(any(test, feature = "demo"))]
 pub mod fuzz;
+#[cfg(feature = "sim")]
+pub mod sim;

@@ -196,11 +196,12 @@ impl Context {
     /// Notes that the recording failed. Returns whether the call may go on.
     #[must_use]
     pub fn recording_failed(&mut self, reason: String) -> bool {
-        let was_active = self.recording == RecordingState::Active;
+        // Who was told that the call is over is told nothing more of it.
+        let is_shown = self.recording == RecordingState::Active && self.record.ended.is_none();
         self.recording = RecordingState::Failed;
         self.record.recording_exception = Some(reason);
         self.alarm("recording_failed");
-        if was_active {
+        if is_shown {
             let call = self.ids.call;
             self.notify(Notification::Recording { call, active: false });
         }

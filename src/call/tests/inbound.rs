@@ -183,6 +183,14 @@ fn a_required_recording_that_dies_ends_the_call() {
 }
 
 #[test]
+fn a_page_that_was_told_the_end_hears_no_more_of_the_recording() {
+    let mut stage = Stage::talking();
+    stage.sip(sip::Event::Ended { leg: stage.ids.trunk_leg, cause: EndCause::PeerBye, reason: None });
+    stage.recorder_says(recording::EventKind::Failed { reason: "the disk is full".into() });
+    assert!(!stage.notified(|told| matches!(told, Notification::Recording { active: false, .. })));
+}
+
+#[test]
 fn lost_frames_end_a_required_recordings_call_and_what_there_is_gets_sealed() {
     let mut stage = Stage::talking();
     let tap = stage.ids.tap;
