@@ -43,8 +43,28 @@ pub const SIP_STREAM_STRANGERS_MAX: usize = 16;
 pub const SIP_STREAM_QUEUE: usize = 1_024;
 /// Opening a stream to a trunk must end within this time, so that failover stays within 4 s.
 pub const SIP_STREAM_CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+/// A TLS handshake must end within this time, counted from the accepted connection.
+pub const SIP_TLS_HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
+/// How often the files of certificates and keys are looked at for a change.
+pub const SIP_TLS_RELOAD_INTERVAL: Duration = Duration::from_secs(10);
+/// An idle trunk connection is sent a ping this often, a fifth sooner or later by chance (RFC 5626 4.4.1).
+pub const SIP_STREAM_KEEP_ALIVE: Duration = Duration::from_secs(30);
+/// A peer that answered pings before answers the next within this time (RFC 5626 4.4.1).
+pub const SIP_STREAM_PONG_TIMEOUT: Duration = Duration::from_secs(10);
+/// How often the connections that calls live on are marked, so that they do not idle out.
+pub const SIP_STREAM_HOLD_INTERVAL: Duration = Duration::from_secs(30);
 /// A host name must resolve within this time.
 pub const SIP_RESOLVE_TIMEOUT: Duration = Duration::from_secs(2);
+/// Addresses that one name may have; more are left.
+pub const SIP_RESOLVE_TARGETS_MAX: usize = 16;
+/// A name whose answer bears no time to live is asked again after this time.
+pub const SIP_RESOLVE_INTERVAL: Duration = Duration::from_mins(1);
+/// A name is asked no more often than this, whatever its time to live.
+pub const SIP_RESOLVE_INTERVAL_MIN: Duration = Duration::from_secs(1);
+/// A name is asked at least this often, whatever its time to live.
+pub const SIP_RESOLVE_INTERVAL_MAX: Duration = Duration::from_hours(1);
+/// A name that was not found is asked again after this time.
+pub const SIP_RESOLVE_RETRY: Duration = Duration::from_secs(10);
 /// Messages received and not yet handled; a datagram beyond it is dropped, a stream waits.
 pub const SIP_INBOUND: usize = 4_096;
 /// Bytes that the kernel may hold for one UDP socket while the SIP task is busy.

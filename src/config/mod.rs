@@ -8,6 +8,7 @@ mod media;
 mod raw;
 mod rooms;
 mod secret;
+mod sip;
 mod value;
 
 use std::net::SocketAddr;
@@ -63,10 +64,20 @@ pub struct Config {
 /// Where SIP listens.
 #[derive(Debug, Clone)]
 pub struct SipListen {
-    /// UDP.
-    pub udp: SocketAddr,
-    /// TCP.
-    pub tcp: Option<SocketAddr>,
+    /// UDP; the first for every trunk, then one for each trunk with an interface of its own.
+    pub udp: Vec<SocketAddr>,
+    /// TCP, likewise.
+    pub tcp: Vec<SocketAddr>,
+    /// TLS, likewise.
+    pub tls: Vec<SocketAddr>,
+    /// Certificates and trust.
+    pub tls_files: crate::sip::io::tls::Config,
+    /// Between pings on idle connections of trunks; `None` sends none.
+    pub keep_alive: Option<Duration>,
+    /// Targets that are names, to be resolved.
+    pub places: Vec<crate::sip::io::resolve::TrunkPlaces>,
+    /// Whom to ask for names; the system's where empty.
+    pub nameservers: Vec<SocketAddr>,
 }
 
 /// HTTP listeners.

@@ -79,7 +79,21 @@ impl Default for Log {
 pub(super) struct Sip {
     pub(super) udp: Spanned<SocketAddr>,
     pub(super) tcp: Option<Spanned<SocketAddr>>,
+    pub(super) tls: Option<Spanned<SocketAddr>>,
+    pub(super) certificate_file: Option<PathBuf>,
+    pub(super) key_file: Option<PathBuf>,
+    pub(super) client_ca_file: Option<PathBuf>,
+    #[serde(default)]
+    pub(super) require_client_certificate: bool,
+    #[serde(default = "keep_alive")]
+    pub(super) keep_alive: Span,
+    #[serde(default)]
+    pub(super) nameservers: Vec<SocketAddr>,
     pub(super) advertised: Option<String>,
+}
+
+const fn keep_alive() -> Span {
+    Span(crate::limits::SIP_STREAM_KEEP_ALIVE)
 }
 
 #[derive(Debug, Deserialize)]
@@ -87,7 +101,19 @@ pub(super) struct Sip {
 pub(super) struct Trunk {
     pub(super) name: Spanned<String>,
     pub(super) networks: Vec<Network>,
-    pub(super) targets: Vec<Target>,
+    pub(super) targets: Spanned<Vec<Target>>,
+    #[serde(default)]
+    pub(super) tcp_for_large: bool,
+    pub(super) tls_ca_file: Option<PathBuf>,
+    pub(super) tls_name: Option<Spanned<String>>,
+    pub(super) tls_client_certificate_file: Option<PathBuf>,
+    pub(super) tls_client_key_file: Option<PathBuf>,
+    pub(super) bind: Option<Spanned<IpAddr>>,
+    pub(super) advertised_sip: Option<String>,
+    #[serde(default)]
+    pub(super) force_rport: bool,
+    #[serde(default)]
+    pub(super) contact_from_source: bool,
     pub(super) domain: Option<String>,
     #[serde(default = "both_laws")]
     pub(super) codecs: Spanned<Vec<Codec>>,

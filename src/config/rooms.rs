@@ -13,9 +13,9 @@ use crate::auth::lockout::LockoutConfig;
 use crate::auth::role::RoleMap;
 use crate::call::TrunkPolicy;
 use crate::codec::TrunkCodec;
+use crate::config;
 use crate::config::Config;
 use crate::config::Http;
-use crate::config::SipListen;
 use crate::config::error::ConfigError;
 use crate::config::error::Source;
 use crate::config::media;
@@ -33,8 +33,8 @@ use crate::sip::dialog::Terms;
 use crate::sip::dialog::terms::MIN_SE;
 use crate::sip::dialog::terms::ReliableProvisionals;
 use crate::sip::dialog::terms::SessionTimerPolicy;
+use crate::sip::user_agent::NatQuirks;
 use crate::sip::user_agent::Network;
-use crate::sip::user_agent::Target;
 use crate::telemetry;
 
 /// Packet times that a trunk may ask for, in milliseconds.
@@ -52,7 +52,7 @@ pub(super) fn build(file: raw::File, source: &Source) -> Result<Config, ConfigEr
         node_name: file.node.name.clone(),
         drain_timeout: file.node.drain_timeout.0,
         log: log(&file.log),
-        sip: sip_listen(&file.sip, source)?,
+        sip: config::sip::listen(&file, source, &folder)?,
         trunks,
         workers: workers(&file.media, source)?,
         worker: worker(&file.media, source)?,
@@ -161,15 +161,14 @@ fn dial_rule(
     })
 }
 
-fn sip_listen(sip: &raw::Sip, source: &Source) -> Result<SipListen, ConfigError> {
-    for address in std::iter::once(&sip.udp).chain(&sip.tcp) {
-        check_shown(address.get_ref().ip(), address.span(), sip.advertised.is_some(), "advertised", source)?;
-    }
-    Ok(SipListen { udp: *sip.udp.get_ref(), tcp: sip.tcp.as_ref().map(|address| *address.get_ref()) })
-}
-
 /// A wildcard can be listened on, but no peer can be told to send there: the address to tell must be given.
-fn check_shown(bind: IpAddr, at: Range<usize>, shown: bool, key: &str, source: &Source) -> Result<(), ConfigError> {
+pub(super) fn check_shown(
+    bind: IpAddr,
+    at: Range<usize>,
+    shown: bool,
+    key: &str,
+    source: &Source,
+) -> Result<(), ConfigError> {
     if bind.is_unspecified() && !shown {
         let message =
             format!("{bind} cannot be told to a peer; expected an address of this host, or `{key}` beside it");
@@ -183,21 +182,18 @@ fn user_agent_trunk(
     advertised: Option<String>,
     source: &Source,
 ) -> Result<sip::user_agent::Trunk, ConfigError> {
-    let target = |target: &crate::config::value::Target| {
-        let (transport, address) = target.0;
-        Target { transport, address, tcp_for_large: false }
-    };
-    let network = |network: &crate::config::value::Network| {
+    let network = |network: &config::value::Network| {
         let (address, prefix_len) = network.0;
         Network { address, prefix_len }
     };
     Ok(sip::user_agent::Trunk {
         name: TrunkName::new(trunk.name.get_ref().as_str()),
         networks: trunk.networks.iter().map(network).collect(),
-        targets: trunk.targets.iter().map(target).collect(),
+        targets: config::sip::targets(trunk),
         domain: trunk.domain.clone(),
-        advertised,
-        bind: None,
+        advertised: trunk.advertised_sip.clone().or(advertised),
+        bind: trunk.bind.as_ref().map(|bind| *bind.get_ref()),
+        nat: NatQuirks { force_rport: trunk.force_rport, contact_from_source: trunk.contact_from_source },
         trusts_identity: true,
         headers: Vec::new(),
         terms: terms(trunk, source)?,

@@ -142,24 +142,30 @@ async fn outbound_scenarios() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn torture_messages_get_the_answers_of_their_table() {
+async fn torture_messages_get_the_answers_of_their_table_over_every_transport() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut tables = vec![root.join("sip-tests/torture")];
     // The messages of RFC 4475 are handed round beside the repository, not in it.
     let shared = std::env::var_os("TANDEM_SHARED").map_or_else(|| root.join("../shared"), PathBuf::from);
-    let rfc4475 = shared.join("torture/rfc4475");
-    if rfc4475.is_dir() {
-        tables.push(rfc4475);
-    } else {
-        println!("RFC 4475's messages are not at {}: only our own were sent", rfc4475.display());
+    for messages in ["torture/rfc4475", "torture/rfc5118"].map(|directory| shared.join(directory)) {
+        if messages.is_dir() {
+            tables.push(messages);
+        } else {
+            println!("no messages at {}: these were not sent", messages.display());
+        }
     }
     // A gateway for each table: the first still repeats its answers to INVITEs that nobody acknowledges.
     for messages in tables {
         let (_directory, stage) = set_stage(43).await;
-        let report = torture::run(stage.settings.sip, &messages).await.unwrap();
-        println!("{}\n{report}", messages.display());
-        report.verdict().unwrap_or_else(|error| panic!("{error:#}\n{}", stage.gateway.last_words()));
-        assert!(!stage.gateway.has_ended());
+        let Settings { sip, sip_tls, .. } = stage.settings;
+        let tls = torture::Wire::Tls(stage.settings.ca_file());
+        // Streams first: the same messages again are no retransmissions of those that UDP brought.
+        for (gateway, wire) in [(sip, torture::Wire::Tcp), (sip_tls, tls), (sip, torture::Wire::Udp)] {
+            let report = torture::run(gateway, &wire, &messages).await.unwrap();
+            println!("{} by {wire:?}\n{report}", messages.display());
+            report.verdict().unwrap_or_else(|error| panic!("{error:#}\n{}", stage.gateway.last_words()));
+            assert!(!stage.gateway.has_ended());
+        }
         stage.strike().await;
     }
 }

@@ -1,34 +1,48 @@
-//! SIP's sockets: UDP, TCP, and names. What a message means is decided elsewhere; here are bytes and flows.
+//! SIP's sockets: UDP, TCP, TLS, and names. What a message means is decided elsewhere; here are bytes and flows.
 //!
 //! [`Transports`] belongs to the SIP task, which alone calls it. One task for each socket reads; one for each stream
 //! connection writes, from a queue bounded in bytes.
 
+pub mod config;
+mod connection;
+pub mod dns;
+mod patience;
 pub mod resolve;
 pub mod stream;
 pub mod task;
+pub mod tls;
 pub mod udp;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
-use std::time::Duration;
 
 use bytes::Bytes;
+use rand::SeedableRng as _;
+use rand::rngs::StdRng;
+use rustls::pki_types::ServerName;
+use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::ids::TrunkName;
 use crate::limits;
 use crate::sip::ConnectionId;
 use crate::sip::Flow;
 use crate::sip::Transport;
-use crate::sip::io::stream::Connection;
+use crate::sip::io::connection::Connection;
+use crate::sip::io::dns::Dns;
 use crate::sip::io::stream::Streams;
+use crate::sip::io::tls::Tls;
+use crate::sip::io::tls::TlsClients;
 use crate::sip::io::udp::UdpPort;
+use crate::sip::user_agent::Target;
 
+<<<<<<< HEAD
 /// An address to listen on.
 #[derive(Debug, Clone)]
 pub struct Bind {
@@ -119,6 +133,12 @@ pub struct BindError {
     #[source]
     pub source: io::Error,
 }
+=======
+pub use config::Bind;
+pub use config::BindError;
+pub use config::Config;
+pub use config::TrunkFilter;
+>>>>>>> i3/transport
 
 /// What the sockets brought.
 #[derive(Debug)]
@@ -142,6 +162,15 @@ pub enum Inbound {
         /// Why.
         reason: CloseReason,
     },
+    /// A trunk's targets, given as names, have these addresses now.
+    Resolved {
+        /// The trunk.
+        trunk: TrunkName,
+        /// In the order in which they are tried.
+        targets: Vec<Target>,
+        /// Which of them must bear which name in their certificate.
+        names: BTreeMap<SocketAddr, ServerName<'static>>,
+    },
     /// What was sent on this flow cannot get there.
     SendFailed {
         /// The flow as given to [`Transports::send`].
@@ -163,6 +192,9 @@ pub enum CloseReason {
     /// Nothing came or went for the idle timeout.
     #[error("idle")]
     Idle,
+    /// A peer that answered pings answered no more.
+    #[error("no answer to a ping")]
+    NoPong,
     /// A message began and did not end in time.
     #[error("message not finished in time")]
     MessageTimeout,
@@ -192,6 +224,8 @@ pub struct Transports {
     /// Failures of `send`, for the next `recv`. Bounded by the sends between two receives.
     failed: Vec<(Flow, io::Error)>,
     tcp_addresses: Vec<SocketAddr>,
+    tls_addresses: Vec<SocketAddr>,
+    tls_clients: TlsClients,
     tasks: TaskTracker,
     stop: CancellationToken,
 }
@@ -201,45 +235,65 @@ impl fmt::Debug for Transports {
         f.debug_struct("Transports")
             .field("udp", &self.udp_addresses())
             .field("tcp", &self.tcp_addresses)
+            .field("tls", &self.tls_addresses)
             .finish_non_exhaustive()
     }
 }
 
 impl Transports {
     /// Binds every socket and begins to read. The first that cannot be had is the error, and none stays bound.
-    pub async fn bind(config: Config) -> Result<Self, BindError> {
+    pub async fn bind(mut config: Config) -> Result<Self, BindError> {
         let (sender, inbound) = mpsc::channel(limits::SIP_INBOUND);
         let tasks = TaskTracker::new();
         let stop = CancellationToken::new();
+        let mut secure = Tls::read(std::mem::take(&mut config.tls_files))?;
+        if let (Some(bind), None) = (config.tls.first(), &secure.server) {
+            return Err(BindError::NoCertificate { key: bind.key.clone(), address: bind.address });
+        }
         let mut udp = Vec::new();
         for bind in &config.udp {
-            let fail =
-                |source| BindError { key: bind.key.clone(), address: bind.address, transport: Transport::Udp, source };
-            udp.push(UdpPort::bind(bind.address).await.map_err(fail)?);
+            udp.push(UdpPort::bind(bind.address).await.map_err(bind.failed(Transport::Udp))?);
         }
-        let mut listeners = Vec::new();
-        for bind in &config.tcp {
-            let fail =
-                |source| BindError { key: bind.key.clone(), address: bind.address, transport: Transport::Tcp, source };
-            listeners.push(stream::listen(bind.address).map_err(fail)?);
-        }
+        let listen = |bind: &Bind, transport| stream::listen(bind.address).map_err(bind.failed(transport));
+        let tcp = config.tcp.iter().map(|bind| listen(bind, Transport::Tcp)).collect::<Result<Vec<_>, _>>()?;
+        let tls = config.tls.iter().map(|bind| listen(bind, Transport::Tls)).collect::<Result<Vec<_>, _>>()?;
         for port in &udp {
             tasks.spawn(port.clone().receive(sender.clone(), stop.clone()));
         }
-        let tcp_addresses = listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect();
+        tasks.spawn(secure.watch(stop.clone()));
+        for places in std::mem::take(&mut config.places) {
+            let chance = StdRng::seed_from_u64(config.chance.wrapping_add(tasks.len() as u64));
+            let dns = Dns::new(&config.nameservers, chance);
+            tasks.spawn(resolve::keep(places, dns, sender.clone(), stop.clone()));
+        }
+        let addresses = |listeners: &[TcpListener]| listeners.iter().filter_map(|one| one.local_addr().ok()).collect();
+        let (tcp_addresses, tls_addresses) = (addresses(&tcp), addresses(&tls));
         let streams = Streams {
             connections: Arc::new(Semaphore::new(config.connections_max)),
             strangers: Arc::new(Semaphore::new(config.strangers_max)),
             next_id: Arc::new(AtomicU64::new(1)),
             config: Arc::new(config),
+            tls: secure.server,
             inbound: sender,
             tasks: tasks.clone(),
             stop: stop.clone(),
         };
-        for listener in listeners {
-            tasks.spawn(streams.clone().accept(listener));
+        let listeners = tcp.into_iter().map(|listener| (listener, Transport::Tcp));
+        for (listener, transport) in listeners.chain(tls.into_iter().map(|listener| (listener, Transport::Tls))) {
+            tasks.spawn(streams.clone().accept(listener, transport));
         }
-        Ok(Self { udp, streams, connections: BTreeMap::new(), inbound, failed: Vec::new(), tcp_addresses, tasks, stop })
+        Ok(Self {
+            udp,
+            streams,
+            connections: BTreeMap::new(),
+            inbound,
+            failed: Vec::new(),
+            tcp_addresses,
+            tls_addresses,
+            tls_clients: secure.clients,
+            tasks,
+            stop,
+        })
     }
 
     /// Our UDP addresses, as bound.
@@ -250,6 +304,11 @@ impl Transports {
     /// Our TCP addresses, as bound.
     pub fn tcp_addresses(&self) -> &[SocketAddr] {
         &self.tcp_addresses
+    }
+
+    /// Our TLS addresses, as bound.
+    pub fn tls_addresses(&self) -> &[SocketAddr] {
+        &self.tls_addresses
     }
 
     /// What came next. Cancel-safe: a dropped call loses nothing.
@@ -263,12 +322,20 @@ impl Transports {
                     flow.connection.and_then(|id| self.connections.remove(&id));
                     return Inbound::Closed { flow, reason };
                 }
+<<<<<<< HEAD
                 Some(Internal::Inbound(inbound)) => {
                     if let Inbound::Message { flow, bytes } = &inbound {
                         (self.streams.config.tap)(Crossing::Received, flow, bytes);
                     }
                     return inbound;
                 }
+=======
+                Some(Internal::Inbound(Inbound::Resolved { trunk, targets, names })) => {
+                    self.tls_clients.set_target_names(&trunk, names.clone());
+                    return Inbound::Resolved { trunk, targets, names };
+                }
+                Some(Internal::Inbound(inbound)) => return inbound,
+>>>>>>> i3/transport
                 Some(Internal::Accepted(connection)) => {
                     let flow = connection.flow;
                     flow.connection.map(|id| self.connections.insert(id, connection));
@@ -282,11 +349,15 @@ impl Transports {
 
     /// Sends a message. Never waits; a failure comes out of [`Transports::recv`].
     ///
-    /// A TCP flow without connection takes one that is open to that remote address, else opens one.
+    /// A stream's flow without connection takes one that is open to that remote address, else opens one.
     pub fn send(&mut self, flow: Flow, bytes: Bytes) {
         let sent = match flow.transport {
             Transport::Udp => self.send_datagram(flow, &bytes),
+<<<<<<< HEAD
             Transport::Tcp => self.send_on_stream(flow, bytes.clone()),
+=======
+            Transport::Tcp | Transport::Tls => self.send_on_stream(flow, bytes),
+>>>>>>> i3/transport
         };
         match sent {
             Ok(()) => (self.streams.config.tap)(Crossing::Sent, &flow, &bytes),
@@ -302,15 +373,19 @@ impl Transports {
     fn send_on_stream(&mut self, flow: Flow, bytes: Bytes) -> io::Result<()> {
         let open = match flow.connection {
             Some(id) => Some(self.connections.get(&id).ok_or(io::ErrorKind::NotConnected)?),
-            None => self
-                .connections
-                .values()
-                .find(|connection| connection.flow.remote == flow.remote && connection.is_open()),
+            None => self.connections.values().find(|connection| {
+                let path = connection.flow;
+                (path.transport, path.remote) == (flow.transport, flow.remote) && connection.is_open()
+            }),
         };
         if let Some(connection) = open {
             return connection.enqueue(bytes, self.streams.config.queue_bytes_max);
         }
-        let connection = self.streams.connect(flow)?;
+        let tls = match flow.transport {
+            Transport::Udp | Transport::Tcp => None,
+            Transport::Tls => Some(self.tls_clients.for_remote(flow.remote).ok_or(io::ErrorKind::Unsupported)?),
+        };
+        let connection = self.streams.connect(flow, tls)?;
         connection.enqueue(bytes, self.streams.config.queue_bytes_max)?;
         connection.flow.connection.map(|id| self.connections.insert(id, connection));
         Ok(())
@@ -327,6 +402,13 @@ impl Transports {
     pub fn hold(&mut self, flow: Flow, held: bool) {
         if let Some(connection) = flow.connection.and_then(|id| self.connections.get(&id)) {
             connection.hold(held);
+        }
+    }
+
+    /// Holds exactly these connections, and lets the others go.
+    pub fn hold_only(&mut self, held: &BTreeSet<ConnectionId>) {
+        for (id, connection) in &self.connections {
+            connection.hold(held.contains(id));
         }
     }
 
@@ -348,6 +430,8 @@ impl Drop for Transports {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpStream;
 
@@ -380,7 +464,7 @@ mod tests {
         loop {
             match transports.recv().await {
                 Inbound::Message { flow, bytes } => return (flow, bytes),
-                Inbound::Opened { .. } | Inbound::SendFailed { .. } => {}
+                Inbound::Opened { .. } | Inbound::SendFailed { .. } | Inbound::Resolved { .. } => {}
                 other @ Inbound::Closed { .. } => panic!("{other:?}"),
             }
         }
@@ -430,8 +514,9 @@ mod tests {
                 ..Config::default()
             };
             let error = Transports::bind(config).await.unwrap_err();
-            assert_eq!(error.key, key);
-            assert_eq!(error.source.kind(), io::ErrorKind::AddrInUse);
+            let BindError::Socket { key: named, source, .. } = &error else { panic!("{error}") };
+            assert_eq!(named, key);
+            assert_eq!(source.kind(), io::ErrorKind::AddrInUse);
             assert!(error.to_string().contains(&tcp.unwrap_or(udp).to_string()), "{error}");
         }
     }

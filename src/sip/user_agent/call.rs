@@ -80,7 +80,7 @@ impl UserAgent {
         };
         let identity = usage::Identity {
             leg,
-            contact: settings.contact(&invitation.called, &flow),
+            contact: settings.contact_for(&invitation.called, &flow, &request.uri),
             agent: settings.shown_host(flow.local).to_string(),
             timing: self.config.timing,
             terms: settings.terms,

@@ -73,7 +73,7 @@ enum ClientMachine {
 
 impl ClientMachine {
     fn new(request: &Request, flow: &Flow, agent: &UserAgent, now: Instant) -> Self {
-        let (bytes, reliable) = (request.to_bytes(), flow.transport == Transport::Tcp);
+        let (bytes, reliable) = (request.to_bytes(), flow.transport.is_reliable());
         if request.method == Method::Invite {
             Self::Invite(ClientInvite::new(bytes, reliable, agent.config.timing, now))
         } else {
@@ -151,7 +151,7 @@ impl UserAgent {
         let branch = self.new_branch();
         if let Some(trunk) = self.config.trunks.get(trunk) {
             let host = trunk.shown_host(flow.local);
-            let via = Via::new(via_transport(flow.transport), host, Some(flow.local.port()), &branch);
+            let via = Via::new(flow.transport.via_name(), host, Some(flow.local.port()), &branch);
             request.headers.insert_top(HeaderName::Via, via.to_string());
         }
         branch
@@ -184,7 +184,7 @@ impl UserAgent {
         };
         entry.small_path = None;
         // What follows goes by the stream that is known to work.
-        if flow.transport == Transport::Tcp {
+        if flow.transport.is_reliable() {
             entry.flow.connection = flow.connection;
         }
         let status = response.status;
@@ -321,16 +321,9 @@ impl UserAgent {
     }
 }
 
-const fn via_transport(transport: Transport) -> &'static str {
-    match transport {
-        Transport::Udp => "UDP",
-        Transport::Tcp => "TCP",
-    }
-}
-
 fn set_via_transport(request: &mut Request, flow: &Flow) {
     if let Ok(mut via) = request.headers.top_via() {
-        via_transport(flow.transport).clone_into(&mut via.transport);
+        flow.transport.via_name().clone_into(&mut via.transport);
         via.port = Some(flow.local.port());
         request.headers.set_top_via(&via);
     }

@@ -21,6 +21,7 @@ use crate::sip::message::sanity::Admission;
 use crate::sip::transaction::TransactionKey;
 use crate::sip::transaction::server_invite;
 use crate::sip::user_agent::Counter;
+use crate::sip::user_agent::NatQuirks;
 use crate::sip::user_agent::Output;
 use crate::sip::user_agent::UserAgent;
 use crate::sip::user_agent::inspect;
@@ -49,10 +50,11 @@ impl UserAgent {
                 self.response(trunk, flow, &response, now);
             }
             (Admission::Message(Message::Request(request)), None) => self.forbid(flow, request),
-            (Admission::Reject { response, why }, Some(_)) => {
+            (Admission::Reject { response, why }, Some(trunk)) => {
                 tracing::debug!(%why, peer = %flow.remote, "malformed request refused");
                 self.count(Counter::Malformed);
-                let path = response.headers.top_via().map_or(flow, |via| reach::reply_flow(flow, &via).flow);
+                let nat = self.config.trunks.get(trunk).map(|trunk| trunk.nat).unwrap_or_default();
+                let path = response.headers.top_via().map_or(flow, |via| reach::reply_flow(flow, &via, nat).flow);
                 self.output.push_back(Output::Send { flow: path, bytes: response.to_bytes() });
             }
             (Admission::Drop { why }, Some(_)) => {
@@ -78,7 +80,7 @@ impl UserAgent {
         if request.method == Method::Ack {
             return;
         }
-        let path = reach::reply_path(flow, &mut request);
+        let path = reach::reply_path(flow, &mut request, NatQuirks::default());
         let response = Response::for_request(&request, StatusCode::FORBIDDEN);
         self.send_stateless(&path, response, &request);
     }
@@ -100,7 +102,8 @@ impl UserAgent {
     fn request(&mut self, trunk: usize, flow: Flow, mut request: Request, now: Instant) {
         // The key is made of the Via as the peer wrote it.
         let Some(key) = TransactionKey::server(&request) else { return };
-        let path = reach::reply_path(flow, &mut request);
+        let nat = self.config.trunks.get(trunk).map(|trunk| trunk.nat).unwrap_or_default();
+        let path = reach::reply_path(flow, &mut request, nat);
         if request.method == Method::Ack {
             self.ack(trunk, &key, request, now);
         } else if self.servers.contains_key(&key) {

@@ -4,7 +4,6 @@ use std::time::Instant;
 
 use crate::ids::LegId;
 use crate::sip::StatusCode;
-use crate::sip::Transport;
 use crate::sip::dialog::state::SessionPair;
 use crate::sip::dialog::usage::ALLOW;
 use crate::sip::message::HeaderName;
@@ -80,7 +79,7 @@ impl ServerMachine {
 impl UserAgent {
     /// Opens the transaction of a new request.
     pub(super) fn open_server(&mut self, trunk: usize, key: &TransactionKey, path: ReplyPath, request: &Request) {
-        let (reliable, timing) = (path.flow.transport == Transport::Tcp, self.config.timing);
+        let (reliable, timing) = (path.flow.transport.is_reliable(), self.config.timing);
         let machine = if request.method == Method::Invite {
             ServerMachine::Invite(ServerInvite::new(reliable, timing))
         } else {
