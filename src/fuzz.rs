@@ -94,6 +94,7 @@ pub fn sdp(data: &[u8]) {
         telephone_event: true,
         ptime_ms: 20,
         direction: sdp::Direction::SendRecv,
+        srtp: None,
     };
     let mut session = sdp::Session::new(1);
     if let Ok((answer, negotiated)) = session.answer(data, &local(20_000)) {

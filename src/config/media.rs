@@ -22,8 +22,8 @@ pub(super) fn srtp(trunk: &raw::Trunk, source: &Source) -> Result<Option<SrtpPol
     if mode == raw::SrtpMode::Off {
         return Ok(None);
     }
-    let in_the_clear = |target: &crate::config::value::Target| matches!(target.0.0, Transport::Udp | Transport::Tcp);
-    if trunk.targets.iter().any(in_the_clear) && !trunk.insecure_sdes {
+    let in_the_clear = |target: &crate::config::value::Target| target.0.transport != Some(Transport::Tls);
+    if trunk.targets.get_ref().iter().any(in_the_clear) && !trunk.insecure_sdes {
         return wrong(
             "the keys of SRTP stand in the signalling, and a target of this trunk is udp or tcp, which anybody on the \
              way can read; expected tls targets only, or `insecure_sdes = true`",

@@ -111,12 +111,9 @@ pub async fn build(config: Config, metrics: PrometheusHandle) -> anyhow::Result<
     tracing::info!(name = config.node_name, %node, version = env!("CARGO_PKG_VERSION"), "starting");
 
     // Ports first: a taken one is said before anything else has begun.
-<<<<<<< HEAD
     let (tracer, observations) = crate::trace::io::channel(base.clock);
-    let transports = sip_transports(&config, trace::tap(tracer.clone())).await?;
-=======
-    let transports = sip_transports(&config, base.chance().next_u64()).await?;
->>>>>>> i3/transport
+    let chance = base.chance().next_u64();
+    let transports = sip_transports(&config, trace::tap(tracer.clone()), chance).await?;
     let listen = api::serve::Listen { http: config.http.plain, https: config.http.tls.clone().map(https) };
     let listeners = api::serve::Listeners::bind(&listen)?;
 
@@ -206,11 +203,7 @@ fn https(
     api::serve::Https { address, certificate_file, key_file }
 }
 
-<<<<<<< HEAD
-async fn sip_transports(config: &Config, tap: sip::io::MessageTap) -> anyhow::Result<sip::io::Transports> {
-=======
-async fn sip_transports(config: &Config, chance: u64) -> anyhow::Result<sip::io::Transports> {
->>>>>>> i3/transport
+async fn sip_transports(config: &Config, tap: sip::io::MessageTap, chance: u64) -> anyhow::Result<sip::io::Transports> {
     let networks: Vec<_> = config.trunks.iter().flat_map(|trunk| trunk.networks.clone()).collect();
     let bind = |address, key: &str| sip::io::Bind { address, key: key.to_owned() };
     let all = |addresses: &[std::net::SocketAddr], key| addresses.iter().map(|address| bind(*address, key)).collect();

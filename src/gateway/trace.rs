@@ -32,6 +32,7 @@ const fn transport_word(transport: sip::Transport) -> &'static str {
     match transport {
         sip::Transport::Udp => "udp",
         sip::Transport::Tcp => "tcp",
+        sip::Transport::Tls => "tls",
     }
 }
 

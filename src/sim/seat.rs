@@ -12,13 +12,14 @@ use crate::call::{AgentParty, Call, CallIds, CallRecord, Cause, Config, Output, 
 use crate::clock::Clock;
 use crate::ids::{CallId, Extension, LegId, RecordingId, SessionId, SignalingId};
 use crate::recording::{CallDirection, Obligation};
+use crate::sdp::SrtpSecret;
 use crate::sim::browser::Browser;
 use crate::sim::media::Media;
 use crate::sim::peer::Peer;
 use crate::sim::script::CallScript;
 use crate::sip;
 use crate::sip::message::{Host, SipUri};
-use crate::worker::{TapId, TrunkCodec};
+use crate::worker::{MediaSource, TapId, TrunkCodec};
 
 /// See the [module](self).
 #[derive(Debug)]
@@ -86,6 +87,8 @@ impl Seat {
             codecs: vec![TrunkCodec::Pcmu, TrunkCodec::Pcma],
             ptime_ms: 20,
             recording: self.obligation,
+            srtp: None,
+            media_source: MediaSource::Exact,
         };
         Ground { ids: self.ids, agent, trunk, config: Arc::clone(config), clock }
     }
@@ -211,5 +214,6 @@ fn ids(rng: &mut StdRng) -> CallIds {
         recording: RecordingId::generate(1, rng),
         tap: TapId(rng.next_u64()),
         sdp_session: rng.next_u64() >> 1,
+        srtp: SrtpSecret::generate(rng),
     }
 }

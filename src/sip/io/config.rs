@@ -6,7 +6,10 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
+
 use crate::limits;
+use crate::sip::Flow;
 use crate::sip::Transport;
 use crate::sip::io::resolve::TrunkPlaces;
 use crate::sip::io::tls;
@@ -32,6 +35,18 @@ impl Bind {
 /// Says whether an address is in some trunk's networks.
 pub type TrunkFilter = Arc<dyn Fn(IpAddr) -> bool + Send + Sync>;
 
+/// Which way a message crossed a socket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Crossing {
+    /// It came.
+    Received,
+    /// It was handed to the socket, or to its connection's queue.
+    Sent,
+}
+
+/// Sees every message that crosses a socket. Must not wait.
+pub type MessageTap = Arc<dyn Fn(Crossing, &Flow, &Bytes) + Send + Sync>;
+
 /// What the sockets need to know.
 #[derive(Clone)]
 pub struct Config {
@@ -49,6 +64,8 @@ pub struct Config {
     pub nameservers: Vec<SocketAddr>,
     /// Who may hold more than a moment's connection.
     pub is_trunk: TrunkFilter,
+    /// Who sees every message.
+    pub tap: MessageTap,
     /// Connections at once.
     pub connections_max: usize,
     /// Connections at once from outside the trunks' networks.
@@ -84,6 +101,7 @@ impl Default for Config {
             places: Vec::new(),
             nameservers: Vec::new(),
             is_trunk: Arc::new(|_| false),
+            tap: Arc::new(|_, _, _| {}),
             connections_max: limits::SIP_STREAM_CONNECTIONS_MAX,
             strangers_max: limits::SIP_STREAM_STRANGERS_MAX,
             queue_bytes_max: limits::SIP_STREAM_QUEUE_BYTES_MAX,

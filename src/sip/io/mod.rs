@@ -42,103 +42,12 @@ use crate::sip::io::tls::TlsClients;
 use crate::sip::io::udp::UdpPort;
 use crate::sip::user_agent::Target;
 
-<<<<<<< HEAD
-/// An address to listen on.
-#[derive(Debug, Clone)]
-pub struct Bind {
-    /// The address; port 0 takes a free one.
-    pub address: SocketAddr,
-    /// The configuration key that it came from, for the error.
-    pub key: String,
-}
-
-/// Says whether an address is in some trunk's networks.
-pub type TrunkFilter = Arc<dyn Fn(IpAddr) -> bool + Send + Sync>;
-
-/// Which way a message crossed a socket.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Crossing {
-    /// It came.
-    Received,
-    /// It was handed to the socket, or to its connection's queue.
-    Sent,
-}
-
-/// Sees every message that crosses a socket. Must not wait.
-pub type MessageTap = Arc<dyn Fn(Crossing, &Flow, &Bytes) + Send + Sync>;
-
-/// What the sockets need to know.
-#[derive(Clone)]
-pub struct Config {
-    /// UDP sockets.
-    pub udp: Vec<Bind>,
-    /// TCP listeners.
-    pub tcp: Vec<Bind>,
-    /// Who may hold more than a moment's connection.
-    pub is_trunk: TrunkFilter,
-    /// Who sees every message.
-    pub tap: MessageTap,
-    /// Connections at once.
-    pub connections_max: usize,
-    /// Connections at once from outside the trunks' networks.
-    pub strangers_max: usize,
-    /// Bytes waiting for one connection; past it the connection closes.
-    pub queue_bytes_max: usize,
-    /// From the first byte of a message to its last.
-    pub message_timeout: Duration,
-    /// Without any traffic, unless the connection is held.
-    pub idle_timeout: Duration,
-    /// Of one write without progress.
-    pub write_timeout: Duration,
-    /// Of opening a connection.
-    pub connect_timeout: Duration,
-}
-
-impl Default for Config {
-    /// No sockets, the bounds of [`crate::limits`], and nobody trusted.
-    fn default() -> Self {
-        Self {
-            udp: Vec::new(),
-            tcp: Vec::new(),
-            is_trunk: Arc::new(|_| false),
-            tap: Arc::new(|_, _, _| {}),
-            connections_max: limits::SIP_STREAM_CONNECTIONS_MAX,
-            strangers_max: limits::SIP_STREAM_STRANGERS_MAX,
-            queue_bytes_max: limits::SIP_STREAM_QUEUE_BYTES_MAX,
-            message_timeout: limits::SIP_STREAM_MESSAGE_TIMEOUT,
-            idle_timeout: limits::SIP_STREAM_IDLE_TIMEOUT,
-            write_timeout: limits::SIP_STREAM_WRITE_TIMEOUT,
-            connect_timeout: limits::SIP_STREAM_CONNECT_TIMEOUT,
-        }
-    }
-}
-
-impl fmt::Debug for Config {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Config").field("udp", &self.udp).field("tcp", &self.tcp).finish_non_exhaustive()
-    }
-}
-
-/// A socket could not be had.
-#[derive(Debug, thiserror::Error)]
-#[error("cannot listen on {transport:?} {address}, set by `{key}`")]
-pub struct BindError {
-    /// The configuration key.
-    pub key: String,
-    /// The address.
-    pub address: SocketAddr,
-    /// UDP or TCP.
-    pub transport: Transport,
-    /// The operating system's word, such as "address in use".
-    #[source]
-    pub source: io::Error,
-}
-=======
 pub use config::Bind;
 pub use config::BindError;
 pub use config::Config;
+pub use config::Crossing;
+pub use config::MessageTap;
 pub use config::TrunkFilter;
->>>>>>> i3/transport
 
 /// What the sockets brought.
 #[derive(Debug)]
@@ -322,20 +231,16 @@ impl Transports {
                     flow.connection.and_then(|id| self.connections.remove(&id));
                     return Inbound::Closed { flow, reason };
                 }
-<<<<<<< HEAD
+                Some(Internal::Inbound(Inbound::Resolved { trunk, targets, names })) => {
+                    self.tls_clients.set_target_names(&trunk, names.clone());
+                    return Inbound::Resolved { trunk, targets, names };
+                }
                 Some(Internal::Inbound(inbound)) => {
                     if let Inbound::Message { flow, bytes } = &inbound {
                         (self.streams.config.tap)(Crossing::Received, flow, bytes);
                     }
                     return inbound;
                 }
-=======
-                Some(Internal::Inbound(Inbound::Resolved { trunk, targets, names })) => {
-                    self.tls_clients.set_target_names(&trunk, names.clone());
-                    return Inbound::Resolved { trunk, targets, names };
-                }
-                Some(Internal::Inbound(inbound)) => return inbound,
->>>>>>> i3/transport
                 Some(Internal::Accepted(connection)) => {
                     let flow = connection.flow;
                     flow.connection.map(|id| self.connections.insert(id, connection));
@@ -353,11 +258,7 @@ impl Transports {
     pub fn send(&mut self, flow: Flow, bytes: Bytes) {
         let sent = match flow.transport {
             Transport::Udp => self.send_datagram(flow, &bytes),
-<<<<<<< HEAD
-            Transport::Tcp => self.send_on_stream(flow, bytes.clone()),
-=======
-            Transport::Tcp | Transport::Tls => self.send_on_stream(flow, bytes),
->>>>>>> i3/transport
+            Transport::Tcp | Transport::Tls => self.send_on_stream(flow, bytes.clone()),
         };
         match sent {
             Ok(()) => (self.streams.config.tap)(Crossing::Sent, &flow, &bytes),
