@@ -27,17 +27,26 @@ pub struct Load {
     pub draining: bool,
 }
 
+/// An agent who may be rung.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Admitted {
+    /// Who.
+    pub party: AgentParty,
+    /// They have a call already: this one waits.
+    pub waiting: bool,
+}
+
 /// Whether an agent may take one more call from the trunk; the table of answers by agent state.
-pub fn admit_inbound(standing: Option<AgentStanding>, load: Load, config: &Config) -> Result<AgentParty, Cause> {
+pub fn admit_inbound(standing: Option<AgentStanding>, load: Load, config: &Config) -> Result<Admitted, Cause> {
     admit_to_node(load, config)?;
     let standing = standing.ok_or(Cause::AgentUnavailable)?;
     match standing.state {
         AgentState::Offline | AgentState::WrapUp => Err(Cause::AgentUnavailable),
         AgentState::Busy => Err(Cause::AgentBusy),
-        AgentState::Available if load.agent_calls >= config.calls_max_of(&standing.party.extension) => {
+        AgentState::Available if load.agent_calls >= config.lines_inbound(&standing.party.extension) => {
             Err(Cause::AgentBusy)
         }
-        AgentState::Available => Ok(standing.party),
+        AgentState::Available => Ok(Admitted { party: standing.party, waiting: load.agent_calls > 0 }),
     }
 }
 
@@ -48,9 +57,9 @@ pub fn admit_outbound(
     load: Load,
     config: &Config,
 ) -> Result<(TrunkName, String), DialRefused> {
-    let route = config.dial_plan.route(dialled).map_err(DialRefused::Denied)?;
+    let route = config.destination(dialled).map_err(DialRefused::Denied)?;
     admit_to_node(load, config).map_err(DialRefused::Refused)?;
-    if load.agent_calls >= config.calls_max_of(extension) {
+    if load.agent_calls >= config.lines_of(extension) {
         return Err(DialRefused::Refused(Cause::AgentBusy));
     }
     Ok((route.trunk, route.number))
@@ -110,15 +119,41 @@ mod tests {
     }
 
     #[test]
-    fn an_agent_in_a_call_is_busy() {
-        assert_eq!(answer(AgentState::Available, Load { agent_calls: 1, ..IDLE }), 486);
+    fn an_agent_in_a_call_gets_a_second_one_that_waits_and_no_third() {
+        let one = Load { agent_calls: 1, ..IDLE };
+        let admitted = admit_inbound(Some(standing(AgentState::Available)), one, &Config::default()).unwrap();
+        assert!(admitted.waiting);
+        assert_eq!(answer(AgentState::Available, Load { agent_calls: 2, ..IDLE }), 486);
+    }
+
+    #[test]
+    fn without_call_waiting_an_agent_in_a_call_is_busy_and_may_still_dial_a_second() {
+        let config = Config { call_waiting: false, ..Config::default() };
+        let one = Load { agent_calls: 1, ..IDLE };
+        assert_eq!(admit_inbound(Some(standing(AgentState::Available)), one, &config), Err(Cause::AgentBusy));
+        assert_eq!(config.lines_of(&Extension::new("1001")), 2);
     }
 
     #[test]
     fn an_exception_raises_one_agents_limit() {
-        let config = Config { agent_calls_max_of: [(Extension::new("1001"), 2)].into(), ..Config::default() };
-        let load = Load { agent_calls: 1, ..IDLE };
+        let lines_max_of = [(Extension::new("1001"), 3)].into();
+        let config = Config { lines_max_of, call_waiting: false, ..Config::default() };
+        let load = Load { agent_calls: 2, ..IDLE };
         assert!(admit_inbound(Some(standing(AgentState::Available)), load, &config).is_ok());
+    }
+
+    #[test]
+    fn a_colleague_is_called_by_the_trunk_that_brings_them_back() {
+        let dial_plan = crate::routing::DialPlan {
+            extensions: vec![crate::routing::ExtensionRange::new("1000", "1999").unwrap()],
+            rules: Vec::new(),
+        };
+        let mut config = Config { dial_plan, ..Config::default() };
+        let dial = |config: &Config, to: &str| admit_outbound(&Extension::new("1001"), to, IDLE, config);
+        assert!(dial(&config, "1002").is_err(), "without a trunk for it, nothing is dialled that no rule names");
+        config.internal_trunk = Some(TrunkName::new("pbx"));
+        assert_eq!(dial(&config, "1002"), Ok((TrunkName::new("pbx"), "1002".to_owned())));
+        assert!(dial(&config, "2002").is_err());
     }
 
     #[test]

@@ -9,14 +9,17 @@ use crate::call::CallRecord;
 use crate::call::CallTimer;
 use crate::call::Cause;
 use crate::call::Config;
+use crate::call::Hunt;
 use crate::call::Input;
 use crate::call::Output;
+use crate::call::Standing;
 use crate::call::TrunkPolicy;
 use crate::call::context::Context;
 use crate::call::phase::Phase;
 use crate::call::phase::preparing::Preparing;
 use crate::call::phase::routing::Routing;
 use crate::clock::Clock;
+use crate::ids::Extension;
 use crate::ids::TrunkName;
 use crate::recording::CallDirection;
 use crate::sip::Invitation;
@@ -44,12 +47,16 @@ pub struct Call {
 }
 
 impl Call {
-    /// A trunk calls an agent who can take the call.
-    pub fn inbound(ground: Ground, invitation: Invitation, now: Instant) -> Self {
-        let record = inbound_record(&ground, &invitation, now);
+    /// A trunk calls agents who can take the call: those of `hunt`. The ground's agent and agent leg are its first.
+    pub fn inbound(ground: Ground, hunt: Hunt, invitation: Invitation, now: Instant) -> Self {
+        let mut record = inbound_record(&ground, &invitation, now);
+        if hunt.is_group {
+            record.extension = Extension::new(invitation.called.as_str());
+            record.agent_user = None;
+        }
         let Ground { ids, agent, trunk, config, clock } = ground;
         let mut context = Context::new(ids, agent, trunk, config, record, (clock, now));
-        let phase = Phase::Routing(Routing::begin(invitation, &mut context, now));
+        let phase = Phase::Routing(Routing::begin(invitation, hunt, &mut context, now));
         Self { context, phase }
     }
 
@@ -63,7 +70,20 @@ impl Call {
     }
 
     /// Takes one input.
+    ///
+    /// Once somebody has the call, only their browser may ask about it.
     pub fn handle(&mut self, input: Input, now: Instant) {
+        let asker = match &input {
+            Input::Request { from, .. } | Input::Consulted { from, .. } => Some(*from),
+            Input::AgentGone { session } => Some(*session),
+            Input::Sip(_) | Input::Worker(_) | Input::Recorder(_) | Input::Shutdown => None,
+        };
+        if asker.is_some_and(|asker| !self.phase.rings() && asker != self.context.agent.session) {
+            if let Input::Request { from, token, .. } | Input::Consulted { from, token, .. } = input {
+                self.context.deny_to(from, token, "call.unknown", "there is no such call");
+            }
+            return;
+        }
         self.advance(|phase, context| phase.handle(input, context, now));
     }
 
@@ -92,6 +112,17 @@ impl Call {
     /// Whether both sides have been told that it is over.
     pub const fn is_ending(&self) -> bool {
         matches!(self.phase, Phase::Terminating(_) | Phase::Terminated(_))
+    }
+
+    /// What others must know of it.
+    pub fn standing(&self) -> Standing {
+        Standing {
+            is_ending: self.is_ending(),
+            is_answered: self.context.record.answered.is_some(),
+            audience: self.context.audience.clone(),
+            trunk_leg: self.context.ids.trunk_leg,
+            number: self.context.record.remote_number.clone(),
+        }
     }
 
     /// Where the call is, for a person.

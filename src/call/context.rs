@@ -14,6 +14,9 @@ use crate::call::Config;
 use crate::call::Output;
 use crate::call::TrunkPolicy;
 use crate::clock::Clock;
+use crate::ids::Extension;
+use crate::ids::LegId;
+use crate::ids::SignalingId;
 use crate::recording;
 use crate::recording::Obligation;
 use crate::recording::RecordingSession;
@@ -47,8 +50,10 @@ pub enum RecordingState {
 pub struct Context {
     /// Names of the call's parts.
     pub ids: CallIds,
-    /// The agent's side.
+    /// The agent's side; until somebody of a group accepts, its first member.
     pub agent: AgentParty,
+    /// Everybody who knows of this call.
+    pub audience: Vec<(SignalingId, Extension)>,
     /// What the trunk's calls must keep to.
     pub trunk: TrunkPolicy,
     /// The site's rules.
@@ -78,9 +83,11 @@ impl Context {
             Obligation::Never => RecordingState::Unwanted,
             Obligation::Required | Obligation::BestEffort => RecordingState::Wanted,
         };
+        let audience = vec![(agent.session, agent.extension.clone())];
         Self {
             ids,
             agent,
+            audience,
             trunk,
             config,
             record,
@@ -114,18 +121,44 @@ impl Context {
 
     /// Tells the agent's browser.
     pub fn notify(&mut self, notification: Notification) {
-        self.outputs.push_back(Output::Signaling(signaling::Command::Notify(notification)));
+        self.notify_to(self.agent.session, notification);
     }
 
-    /// Says yes to a request.
+    /// Tells one browser.
+    pub fn notify_to(&mut self, session: SignalingId, notification: Notification) {
+        self.outputs.push_back(Output::Signaling { session, command: signaling::Command::Notify(notification) });
+    }
+
+    /// Says yes to a request of the agent.
     pub fn grant(&mut self, token: RequestToken) {
-        self.outputs.push_back(Output::Signaling(signaling::Command::Reply { token, result: Ok(()) }));
+        self.grant_to(self.agent.session, token);
     }
 
-    /// Says no to a request.
+    /// Says yes to a request of one browser.
+    pub fn grant_to(&mut self, session: SignalingId, token: RequestToken) {
+        let command = signaling::Command::Reply { token, result: Ok(()) };
+        self.outputs.push_back(Output::Signaling { session, command });
+    }
+
+    /// Says no to a request of the agent.
     pub fn deny(&mut self, token: RequestToken, code: &str, message: &str) {
+        self.deny_to(self.agent.session, token, code, message);
+    }
+
+    /// Says no to a request of one browser.
+    pub fn deny_to(&mut self, session: SignalingId, token: RequestToken, code: &str, message: &str) {
         let error = signaling::Error { code: code.to_owned(), message: message.to_owned(), retryable: false };
-        self.outputs.push_back(Output::Signaling(signaling::Command::Reply { token, result: Err(error) }));
+        let command = signaling::Command::Reply { token, result: Err(error) };
+        self.outputs.push_back(Output::Signaling { session, command });
+    }
+
+    /// `agent` has the call from now on, with the browser leg `leg`.
+    pub fn join(&mut self, agent: AgentParty, leg: LegId) {
+        self.record.extension = agent.extension.clone();
+        self.record.agent_user = Some(agent.user.clone());
+        self.audience = vec![(agent.session, agent.extension.clone())];
+        self.agent = agent;
+        self.ids.agent_leg = leg;
     }
 
     /// Asks the recorder.
@@ -236,7 +269,10 @@ impl Context {
         self.record.sip_status = sip_code;
         self.record.q850 = Some(cause.q850());
         let (call, reason) = (self.ids.call, cause.word().to_owned());
-        self.notify(Notification::Ended { call, reason, sip_code, q850: Some(cause.q850()) });
+        let ended = Notification::Ended { call, reason, sip_code, q850: Some(cause.q850()) };
+        for (session, _) in self.audience.clone() {
+            self.notify_to(session, ended.clone());
+        }
         self.publish_record();
     }
 }

@@ -7,7 +7,10 @@ use std::time::Duration;
 use crate::ids::Extension;
 use crate::ids::TrunkName;
 use crate::recording::Obligation;
+use crate::routing::Denied;
 use crate::routing::DialPlan;
+use crate::routing::Group;
+use crate::routing::Route;
 use crate::worker::TrunkCodec;
 
 /// Everything that a call needs to know of the site.
@@ -27,10 +30,18 @@ pub struct Config {
     pub transport_timeout: Duration,
     /// How long closing media and sealing the recording may take before the call is given up.
     pub ending_timeout: Duration,
+    /// An agent who talks gets further calls, up to `lines_max`; without it they are busy.
+    pub call_waiting: bool,
     /// Calls of one agent at once.
-    pub agent_calls_max: usize,
-    /// Exceptions to `agent_calls_max`.
-    pub agent_calls_max_of: BTreeMap<Extension, usize>,
+    pub lines_max: usize,
+    /// Exceptions to `call_waiting` and `lines_max`.
+    pub lines_max_of: BTreeMap<Extension, usize>,
+    /// Extensions that ring others.
+    pub groups: Vec<Group>,
+    /// The trunk by which agents call each other: its PBX brings the call back. `None`: only where a dial rule says so.
+    pub internal_trunk: Option<TrunkName>,
+    /// How long the other side may take to carry out a transfer.
+    pub transfer_timeout: Duration,
     /// Calls of this node at once; one more is 503.
     pub calls_max: usize,
     /// Retry-After of a 503.
@@ -47,8 +58,12 @@ impl Default for Config {
             device_timeout: Duration::from_secs(2),
             transport_timeout: Duration::from_secs(5),
             ending_timeout: Duration::from_secs(10),
-            agent_calls_max: 1,
-            agent_calls_max_of: BTreeMap::new(),
+            call_waiting: true,
+            lines_max: 2,
+            lines_max_of: BTreeMap::new(),
+            groups: Vec::new(),
+            internal_trunk: None,
+            transfer_timeout: Duration::from_mins(1),
             calls_max: 1_000,
             retry_after: Duration::from_secs(10),
         }
@@ -57,8 +72,35 @@ impl Default for Config {
 
 impl Config {
     /// How many calls this agent may have at once.
-    pub fn calls_max_of(&self, extension: &Extension) -> usize {
-        self.agent_calls_max_of.get(extension).copied().unwrap_or(self.agent_calls_max)
+    pub fn lines_of(&self, extension: &Extension) -> usize {
+        self.lines_max_of.get(extension).copied().unwrap_or(self.lines_max)
+    }
+
+    /// How many calls this agent may have for one more to ring.
+    pub fn lines_inbound(&self, extension: &Extension) -> usize {
+        let usual = if self.call_waiting { self.lines_max } else { 1 };
+        self.lines_max_of.get(extension).copied().unwrap_or(usual)
+    }
+
+    /// Where a number leads that an agent dials, or transfers to: by the dial plan, which denies by default; a
+    /// colleague without a rule of their own is reached by the trunk that brings them back.
+    pub fn destination(&self, dialled: &str) -> Result<Route, Denied> {
+        let denied = match self.dial_plan.route(dialled) {
+            Ok(route) => return Ok(route),
+            Err(denied) => denied,
+        };
+        let is_ours = self.dial_plan.extension(dialled).is_some()
+            || self.groups.iter().any(|group| group.extension.as_str() == dialled);
+        match &self.internal_trunk {
+            Some(trunk) if is_ours => Ok(Route { trunk: trunk.clone(), number: dialled.to_owned() }),
+            _ => Err(denied),
+        }
+    }
+
+    /// The number that `dialled` means on `trunk`, for a call that is there already and cannot leave it.
+    pub fn destination_on(&self, trunk: &TrunkName, dialled: &str) -> Option<String> {
+        let fits = |route: &Route| route.trunk == *trunk;
+        self.destination(dialled).ok().filter(fits).map(|route| route.number)
     }
 }
 
@@ -75,4 +117,30 @@ pub struct TrunkPolicy {
     pub ptime_ms: u8,
     /// Whether its calls must be recorded.
     pub recording: Obligation,
+    /// How its PBX is told that an agent holds.
+    pub hold_style: HoldStyle,
+    /// How digits leave.
+    pub dtmf: DtmfMethod,
+}
+
+/// How a PBX is told that an agent holds a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum HoldStyle {
+    /// It is not told: our music, no re-INVITE.
+    #[default]
+    Local,
+    /// A re-INVITE with `a=sendonly`, and our music.
+    SendOnly,
+    /// A re-INVITE with `a=inactive`: the PBX plays its own music.
+    Inactive,
+}
+
+/// How digits are sent to a trunk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum DtmfMethod {
+    /// RTP events (RFC 4733).
+    #[default]
+    Rfc4733,
+    /// SIP INFO with `application/dtmf-relay`.
+    Info,
 }

@@ -30,6 +30,8 @@ pub(super) struct File {
     pub(super) dial: Dial,
     #[serde(default)]
     pub(super) agents: Agents,
+    #[serde(default)]
+    pub(super) group: Vec<Group>,
     pub(super) media: Media,
     pub(super) http: Http,
     #[serde(default)]
@@ -97,6 +99,54 @@ pub(super) struct Trunk {
     pub(super) media_advertised: Option<IpAddr>,
     #[serde(default)]
     pub(super) recording: RecordingObligation,
+    #[serde(default)]
+    pub(super) hold_style: HoldStyle,
+    #[serde(default)]
+    pub(super) dtmf: DtmfMethod,
+    #[serde(default = "refer")]
+    pub(super) transfer: Spanned<TransferMethod>,
+    #[serde(default = "stop")]
+    pub(super) record_after_transfer: Spanned<RecordAfterTransfer>,
+}
+
+#[derive(Debug, Deserialize, Clone, Copy, PartialEq, Eq, Default)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum HoldStyle {
+    #[default]
+    Local,
+    Sendonly,
+    Inactive,
+}
+
+#[derive(Debug, Deserialize, Clone, Copy, PartialEq, Eq, Default)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum DtmfMethod {
+    #[default]
+    Rfc4733,
+    Info,
+}
+
+#[derive(Debug, Deserialize, Clone, Copy, PartialEq, Eq)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum TransferMethod {
+    Refer,
+    Bridge,
+    ReferThenBridge,
+}
+
+fn refer() -> Spanned<TransferMethod> {
+    Spanned::new(0..0, TransferMethod::Refer)
+}
+
+#[derive(Debug, Deserialize, Clone, Copy, PartialEq, Eq)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum RecordAfterTransfer {
+    Stop,
+    Continue,
+}
+
+fn stop() -> Spanned<RecordAfterTransfer> {
+    Spanned::new(0..0, RecordAfterTransfer::Stop)
 }
 
 fn both_laws() -> Spanned<Vec<Codec>> {
@@ -148,8 +198,12 @@ pub(super) struct DialRule {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Agents {
-    pub(super) calls_max: usize,
-    pub(super) calls_max_of: BTreeMap<String, usize>,
+    pub(super) call_waiting: bool,
+    pub(super) lines_max: Spanned<usize>,
+    pub(super) lines_max_of: BTreeMap<String, usize>,
+    pub(super) internal_calls: Spanned<InternalCalls>,
+    pub(super) internal_trunk: Option<Spanned<String>>,
+    pub(super) transfer_timeout: Span,
     pub(super) no_answer: Span,
     pub(super) device_timeout: Span,
     pub(super) transport_timeout: Span,
@@ -161,8 +215,12 @@ impl Default for Agents {
     fn default() -> Self {
         let call = crate::call::Config::default();
         Self {
-            calls_max: call.agent_calls_max,
-            calls_max_of: BTreeMap::new(),
+            call_waiting: call.call_waiting,
+            lines_max: Spanned::new(0..0, call.lines_max),
+            lines_max_of: BTreeMap::new(),
+            internal_calls: Spanned::new(0..0, InternalCalls::default()),
+            internal_trunk: None,
+            transfer_timeout: Span(call.transfer_timeout),
             no_answer: Span(call.no_answer),
             device_timeout: Span(call.device_timeout),
             transport_timeout: Span(call.transport_timeout),
@@ -170,6 +228,39 @@ impl Default for Agents {
             resume: Span(std::time::Duration::from_mins(1)),
         }
     }
+}
+
+#[derive(Debug, Deserialize, Clone, Copy, PartialEq, Eq, Default)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum InternalCalls {
+    #[default]
+    ViaTrunk,
+    Local,
+    Off,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Group {
+    pub(super) extension: Spanned<String>,
+    pub(super) members: Spanned<Vec<String>>,
+    #[serde(default)]
+    pub(super) strategy: Strategy,
+    #[serde(default = "fifteen_seconds")]
+    pub(super) ring_time: Spanned<Span>,
+}
+
+#[derive(Debug, Deserialize, Clone, Copy, PartialEq, Eq, Default)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Strategy {
+    #[default]
+    Parallel,
+    Sequential,
+    LongestIdle,
+}
+
+fn fifteen_seconds() -> Spanned<Span> {
+    Spanned::new(0..0, Span(std::time::Duration::from_secs(15)))
 }
 
 #[derive(Debug, Deserialize)]

@@ -48,7 +48,11 @@ impl Established {
         match input {
             Input::Sip(event) => self.heard_from_trunk(event, context, now),
             Input::Worker(event) => self.heard_from_worker(&event, context, now),
-            Input::Request { token, request } => self.asked(token, request, context, now),
+            Input::Request { token, request, .. } => self.asked(token, request, context, now),
+            other @ Input::Consulted { .. } => {
+                decline(&other, context);
+                self.into_phase()
+            }
             Input::Recorder(event) => {
                 if context.hear_recorder(event) {
                     self.into_phase()
@@ -56,7 +60,7 @@ impl Established {
                     end(Cause::RecordingFailed, context, now)
                 }
             }
-            Input::AgentGone => end(Cause::AgentVanished, context, now),
+            Input::AgentGone { .. } => end(Cause::AgentVanished, context, now),
             Input::Shutdown => end(Cause::Draining, context, now),
         }
     }
@@ -148,9 +152,7 @@ impl Established {
                 context.worker(worker::Command::AddPeerCandidate { call, leg, candidate });
             }
             CallRequest::Accept => context.grant(token),
-            CallRequest::Dial { .. } | CallRequest::Alerting | CallRequest::Transport { .. } => {
-                decline(&Input::Request { token, request }, context);
-            }
+            _ => context.deny(token, "call.wrong_state", "the call cannot do this now"),
         }
         self.into_phase()
     }

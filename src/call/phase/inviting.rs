@@ -56,11 +56,11 @@ impl Inviting {
         match input {
             Input::Sip(event) => self.heard_from_trunk(event, context, now),
             Input::Worker(event) => self.heard_from_worker(&event, context, now),
-            Input::Request { token, request: CallRequest::Hangup | CallRequest::Reject } => {
+            Input::Request { token, request: CallRequest::Hangup | CallRequest::Reject, .. } => {
                 context.grant(token);
                 end(Cause::Cancelled, context, now)
             }
-            Input::Request { token, request: CallRequest::Mute { muted } } => {
+            Input::Request { token, request: CallRequest::Mute { muted }, .. } => {
                 context.grant(token);
                 let (call, leg) = (context.ids.call, context.ids.agent_leg);
                 context.worker(worker::Command::SetMuted { call, leg, muted });
@@ -73,9 +73,9 @@ impl Inviting {
                     end(Cause::RecordingFailed, context, now)
                 }
             }
-            Input::AgentGone => end(Cause::AgentVanished, context, now),
+            Input::AgentGone { .. } => end(Cause::AgentVanished, context, now),
             Input::Shutdown => end(Cause::Draining, context, now),
-            other @ Input::Request { .. } => {
+            other @ (Input::Request { .. } | Input::Consulted { .. }) => {
                 decline(&other, context);
                 Phase::Inviting(self)
             }

@@ -87,6 +87,11 @@ impl Phase {
         }
     }
 
+    /// Whether browsers ring, and none has the call yet.
+    pub const fn rings(&self) -> bool {
+        matches!(self, Self::Routing(_) | Self::Alerting(_))
+    }
+
     /// The phase's name.
     pub const fn name(&self) -> &'static str {
         match self {
@@ -105,7 +110,7 @@ impl Phase {
 
 /// What no phase has a use for: a request still gets its answer, the rest is nothing.
 pub(crate) fn decline(input: &Input, context: &mut Context) {
-    if let Input::Request { token, .. } = input {
-        context.deny(*token, "call.wrong_state", "the call cannot do this now");
+    if let Input::Request { from, token, .. } | Input::Consulted { from, token, .. } = input {
+        context.deny_to(*from, *token, "call.wrong_state", "the call cannot do this now");
     }
 }

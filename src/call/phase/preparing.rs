@@ -46,7 +46,7 @@ impl Preparing {
                     return end(Cause::RecordingFailed, context, now);
                 }
             }
-            Input::Request { token, request } => match request {
+            Input::Request { from, token, request } => match request {
                 CallRequest::Transport { sdp } => {
                     context.grant(token);
                     let (call, leg) = (context.ids.call, context.ids.agent_leg);
@@ -61,11 +61,12 @@ impl Preparing {
                     context.grant(token);
                     return end(Cause::Hangup, context, now);
                 }
-                request => decline(&Input::Request { token, request }, context),
+                request => decline(&Input::Request { from, token, request }, context),
             },
-            Input::AgentGone => return end(Cause::AgentVanished, context, now),
+            Input::AgentGone { .. } => return end(Cause::AgentVanished, context, now),
             Input::Shutdown => return end(Cause::Draining, context, now),
             Input::Sip(_) => {}
+            other @ Input::Consulted { .. } => decline(&other, context),
         }
         self.proceed(context, now)
     }

@@ -200,7 +200,8 @@ fn dead_media_and_a_vanished_agent_end_the_call_with_bye() {
     stage.worker(stage.ids.trunk_leg, worker::EventKind::MediaTimeout { silent_for });
     assert!(stage.said_bye());
     let mut stage = Stage::talking();
-    stage.tell(Input::AgentGone);
+    let session = stage.call.standing().audience[0].0;
+    stage.tell(Input::AgentGone { session });
     assert!(stage.said_bye());
 }
 

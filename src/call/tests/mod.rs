@@ -17,8 +17,10 @@ use rand::rngs::StdRng;
 use crate::call::AgentParty;
 use crate::call::Call;
 use crate::call::CallIds;
+use crate::call::Candidate;
 use crate::call::Cause;
 use crate::call::Config;
+use crate::call::Hunt;
 use crate::call::Input;
 use crate::call::Output;
 use crate::call::TrunkPolicy;
@@ -85,6 +87,8 @@ pub(super) fn ground(obligation: Obligation, clock: Clock) -> Ground {
         codecs: vec![TrunkCodec::Pcmu],
         ptime_ms: 20,
         recording: obligation,
+        hold_style: crate::call::HoldStyle::Local,
+        dtmf: crate::call::DtmfMethod::Rfc4733,
     };
     Ground { ids, agent, trunk, config: Arc::new(Config::default()), clock }
 }
@@ -104,11 +108,20 @@ pub(super) fn invitation(offer: Option<&str>) -> Invitation {
     }
 }
 
+/// The hunt of a call for one agent who is free.
+fn alone(ground: &Ground) -> Hunt {
+    let candidate = Candidate { agent: ground.agent.clone(), leg: ground.ids.agent_leg, waiting: false };
+    let ring_time = ground.config.no_answer;
+    Hunt { candidates: vec![candidate], one_by_one: false, ring_time, is_group: false }
+}
+
 impl Stage {
     pub(super) fn inbound(obligation: Obligation, offer: Option<&str>) -> Self {
         let clock = Clock::system();
         let now = clock.now();
-        let call = Call::inbound(ground(obligation, clock), invitation(offer), now);
+        let ground = ground(obligation, clock);
+        let hunt = alone(&ground);
+        let call = Call::inbound(ground, hunt, invitation(offer), now);
         Self { call, ids: ids(), now, outputs: Vec::new(), tokens: 0 }.drained()
     }
 
@@ -142,7 +155,8 @@ impl Stage {
 
     pub(super) fn ask(&mut self, request: CallRequest) {
         self.tokens += 1;
-        self.tell(Input::Request { token: RequestToken(self.tokens), request });
+        let from = self.call.standing().audience[0].0;
+        self.tell(Input::Request { from, token: RequestToken(self.tokens), request });
     }
 
     pub(super) fn requests(&self) -> u64 {
@@ -232,12 +246,14 @@ impl Stage {
     pub(super) fn notified(&self, wanted: impl Fn(&Notification) -> bool) -> bool {
         self.outputs
             .iter()
-            .any(|output| matches!(output, Output::Signaling(signaling::Command::Notify(notice)) if wanted(notice)))
+            .any(|output| matches!(output, Output::Signaling { command: signaling::Command::Notify(notice), .. } if wanted(notice)))
     }
 
     pub(super) fn replies(&self) -> Vec<(u64, bool)> {
         let reply = |output: &Output| match output {
-            Output::Signaling(signaling::Command::Reply { token, result }) => Some((token.0, result.is_ok())),
+            Output::Signaling { command: signaling::Command::Reply { token, result }, .. } => {
+                Some((token.0, result.is_ok()))
+            }
             _ => None,
         };
         self.outputs.iter().filter_map(reply).collect()

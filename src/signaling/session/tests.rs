@@ -64,7 +64,15 @@ impl Bench {
 
     fn incoming(&mut self, n: u128) -> Vec<Output> {
         let (from, to, trunk, sdp) = ("600".into(), "1001".into(), "pbx".into(), "v=0".into());
-        self.notify(Notification::Incoming { call: call(n), from, to, name: Some("Echo".into()), trunk, sdp })
+        self.notify(Notification::Incoming {
+            call: call(n),
+            from,
+            to,
+            name: Some("Echo".into()),
+            trunk,
+            waiting: false,
+            sdp,
+        })
     }
 
     fn end_call(&mut self, n: u128) -> Vec<Output> {
