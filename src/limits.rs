@@ -15,6 +15,14 @@ pub const SIP_VIAS_MAX: usize = 71;
 pub const SIP_UDP_REQUEST_BYTES_MAX: usize = 1_300;
 /// Transactions alive at once; a request beyond it is 503 with Retry-After.
 pub const SIP_TRANSACTIONS_MAX: usize = 20_000;
+/// How long the ACK of a 2xx that brought an offer waits for the call room's answer: below T2's third repetition.
+pub const SIP_LATE_ANSWER: Duration = Duration::from_secs(8);
+/// Early dialogs of one INVITE that are told apart: forks beyond it count as the last.
+pub const SIP_EARLY_DIALOGS_MAX: usize = 16;
+/// Contacts of a 3xx that are looked at.
+pub const SIP_REDIRECTS_MAX: usize = 8;
+/// How long an UPDATE of the peer's waits for the call room's answer.
+pub const SIP_UPDATE_ANSWER: Duration = Duration::from_secs(8);
 /// Bytes waiting to be written to one stream connection; a peer that does not read is closed.
 pub const SIP_STREAM_QUEUE_BYTES_MAX: usize = 1 << 20;
 /// Stream connections at once over all trunks.

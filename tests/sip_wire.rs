@@ -106,7 +106,12 @@ fn answer(handle: &task::SipHandle, event: Event) -> usize {
         | Event::Progressed { .. }
         | Event::Accepted { .. }
         | Event::Refused { .. }
-        | Event::Reinvited { .. }) => panic!("{other:?}"),
+        | Event::Reinvited { .. }
+        | Event::Renegotiated { .. }
+        | Event::RenegotiationFailed { .. }
+        | Event::Referred { .. }
+        | Event::ReferProgressed { .. }
+        | Event::InfoReceived { .. }) => panic!("{other:?}"),
     }
 }
 
@@ -151,7 +156,11 @@ fn invite(leg: LegId) -> OutgoingInvite {
         called: "600".to_owned(),
         from: Party { user: Pii::new("1001".to_owned()), display_name: None },
         session_id: SessionId::from_bytes([9; 16]),
-        offer: Bytes::from_static(ANSWER),
+        offer: Some(Bytes::from_static(ANSWER)),
+        replaces: None,
+        anonymous: false,
+        headers: Vec::new(),
+        user_to_user: None,
     }
 }
 

@@ -133,7 +133,12 @@ impl Cause {
             | sip::Event::Progressed { .. }
             | sip::Event::Accepted { .. }
             | sip::Event::Refused { .. }
-            | sip::Event::Reinvited { .. } => None,
+            | sip::Event::Reinvited { .. }
+            | sip::Event::Renegotiated { .. }
+            | sip::Event::RenegotiationFailed { .. }
+            | sip::Event::Referred { .. }
+            | sip::Event::ReferProgressed { .. }
+            | sip::Event::InfoReceived { .. } => None,
         }
     }
 

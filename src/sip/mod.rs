@@ -3,19 +3,28 @@
 //! What the rest of the house sees of this room is [`Command`] and [`Event`]. It knows nothing of
 //! browsers, media or calls; a body is bytes.
 
+pub mod command;
 pub mod dialog;
+pub mod event;
 pub mod io;
 pub mod message;
 pub mod transaction;
 pub mod user_agent;
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::ids::{LegId, SessionId, TrunkName};
 use crate::pii::Pii;
+
+pub use command::Command;
+pub use command::OutgoingInvite;
+pub use command::ReferTarget;
+pub use event::EndCause;
+pub use event::Event;
+pub use event::Invitation;
+pub use event::ReferTo;
 
 /// Where a message came from or goes to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -123,183 +132,4 @@ pub struct Party {
     pub user: Pii<String>,
     /// The display name.
     pub display_name: Option<Pii<String>>,
-}
-
-/// An INVITE that began a new dialog usage, admitted from a trunk.
-#[derive(Debug, Clone)]
-pub struct Invitation {
-    /// Names this usage from now on.
-    pub leg: LegId,
-    /// The trunk from whose networks it came.
-    pub trunk: TrunkName,
-    /// Whom the Request-URI names: its unescaped user part.
-    pub called: String,
-    /// The caller.
-    pub from: Party,
-    /// The To header's party.
-    pub to: Party,
-    /// SIP's Call-ID.
-    pub sip_call_id: String,
-    /// The peer's half of the Session-ID, where it sent one.
-    pub session_id: Option<SessionId>,
-    /// The address on which it came in: the default interface for the call's media.
-    pub local_address: IpAddr,
-    /// The session description, if it brought one; `None` is a late offer.
-    pub offer: Option<Bytes>,
-}
-
-/// A new INVITE to a trunk.
-#[derive(Debug, Clone)]
-pub struct OutgoingInvite {
-    /// Names this usage from now on; made by the caller.
-    pub leg: LegId,
-    /// The trunk to take; its targets are tried in order.
-    pub trunk: TrunkName,
-    /// The user part of the Request-URI and To.
-    pub called: String,
-    /// The caller shown to the trunk.
-    pub from: Party,
-    /// Our half of the Session-ID.
-    pub session_id: SessionId,
-    /// Our offer.
-    pub offer: Bytes,
-}
-
-/// What the call room asks of the user agent. Each names its leg; one for an unknown leg is ignored.
-#[derive(Debug, Clone)]
-pub enum Command {
-    /// Sends a provisional response 101–199.
-    Provisional {
-        /// The inbound usage.
-        leg: LegId,
-        /// 180, 182 or 183.
-        status: StatusCode,
-        /// Early media's session description.
-        body: Option<Body>,
-    },
-    /// Accepts an INVITE with 200 and our answer.
-    Accept {
-        /// The inbound usage.
-        leg: LegId,
-        /// The session description.
-        sdp: Bytes,
-    },
-    /// Refuses an INVITE.
-    Refuse {
-        /// The inbound usage.
-        leg: LegId,
-        /// The response.
-        refusal: Refusal,
-    },
-    /// Sends a new INVITE.
-    Invite(OutgoingInvite),
-    /// Gives up an outbound INVITE: CANCEL once a provisional arrived (RFC 3261 9.1); a 200 that crosses it
-    /// gets ACK and BYE.
-    Cancel {
-        /// The outbound usage.
-        leg: LegId,
-        /// Reason header.
-        reason: Option<Reason>,
-    },
-    /// Ends an established usage with BYE.
-    Bye {
-        /// The usage, either direction.
-        leg: LegId,
-        /// Reason header.
-        reason: Option<Reason>,
-    },
-    /// Answers the peer's re-INVITE with 200.
-    AcceptReinvite {
-        /// The usage.
-        leg: LegId,
-        /// Our answer (or our offer, where the re-INVITE had none).
-        sdp: Bytes,
-    },
-    /// Refuses the peer's re-INVITE; the session goes on as it was.
-    RefuseReinvite {
-        /// The usage.
-        leg: LegId,
-        /// The response.
-        refusal: Refusal,
-    },
-    /// Answers OPTIONS and new INVITEs with 503 from now on.
-    Drain {
-        /// The Retry-After given to peers.
-        retry_after: Duration,
-    },
-}
-
-/// What happened on the trunk side, for the call room.
-#[derive(Debug, Clone)]
-pub enum Event {
-    /// A new INVITE was admitted; 100 was sent.
-    Invited(Box<Invitation>),
-    /// The caller gave up before our final response. CANCEL got 200 and the INVITE 487 already; the usage is over.
-    Cancelled {
-        /// The usage.
-        leg: LegId,
-        /// The Reason of the CANCEL, such as "call completed elsewhere".
-        reason: Option<Reason>,
-    },
-    /// Our 200 was acknowledged.
-    Acknowledged {
-        /// The usage.
-        leg: LegId,
-        /// The session description in the ACK: the answer to our late offer.
-        sdp: Option<Bytes>,
-    },
-    /// The callee sent a provisional response.
-    Progressed {
-        /// The outbound usage.
-        leg: LegId,
-        /// 101–199.
-        status: StatusCode,
-        /// Early media's session description.
-        sdp: Option<Bytes>,
-    },
-    /// The callee accepted; the ACK is sent already.
-    Accepted {
-        /// The outbound usage.
-        leg: LegId,
-        /// The answer, where this response or an earlier reliable one carried it.
-        sdp: Option<Bytes>,
-    },
-    /// The outbound INVITE failed on every target, or was cancelled (487). The usage is over.
-    Refused {
-        /// The usage.
-        leg: LegId,
-        /// The final status; 408 for silence, 503 for no reachable target.
-        status: StatusCode,
-        /// Reason header.
-        reason: Option<Reason>,
-    },
-    /// The peer sent a re-INVITE (or UPDATE with an offer); answer with `AcceptReinvite` or `RefuseReinvite`.
-    Reinvited {
-        /// The usage.
-        leg: LegId,
-        /// The new offer; `None` asks for ours.
-        offer: Option<Bytes>,
-    },
-    /// The usage is over: BYE from the peer, no ACK for 64·T1 (BYE was sent), or 481/408 in the dialog.
-    Ended {
-        /// The usage.
-        leg: LegId,
-        /// Who or what ended it.
-        cause: EndCause,
-        /// The Reason of a BYE.
-        reason: Option<Reason>,
-    },
-}
-
-/// How an established usage ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum EndCause {
-    /// The peer sent BYE.
-    PeerBye,
-    /// Nobody acknowledged our 200 within 64·T1 (RFC 3261 13.3.1.4).
-    NoAck,
-    /// The peer does not know the dialog any more (481), or answers nothing (408).
-    DialogLost,
-    /// Our own BYE is done with.
-    LocalBye,
 }

@@ -72,7 +72,7 @@ impl Established {
             sip::Event::Ended { cause, .. } => {
                 let cause = match cause {
                     EndCause::PeerBye | EndCause::LocalBye => Cause::Hangup,
-                    EndCause::NoAck | EndCause::DialogLost => Cause::PeerLost,
+                    EndCause::NoAck | EndCause::DialogLost | EndCause::SessionExpired => Cause::PeerLost,
                 };
                 Terminating::begin(cause, Farewell::Silent, context, now)
             }
@@ -80,7 +80,12 @@ impl Established {
             | sip::Event::Cancelled { .. }
             | sip::Event::Progressed { .. }
             | sip::Event::Accepted { .. }
-            | sip::Event::Refused { .. } => self.into_phase(),
+            | sip::Event::Refused { .. }
+            | sip::Event::Renegotiated { .. }
+            | sip::Event::RenegotiationFailed { .. }
+            | sip::Event::Referred { .. }
+            | sip::Event::ReferProgressed { .. }
+            | sip::Event::InfoReceived { .. } => self.into_phase(),
         }
     }
 

@@ -44,7 +44,11 @@ impl Inviting {
             called: context.record.remote_number.clone(),
             from,
             session_id: context.ids.session,
-            offer,
+            offer: Some(offer),
+            replaces: None,
+            anonymous: false,
+            headers: Vec::new(),
+            user_to_user: None,
         }));
         context.start_timer(CallTimer::Answer, context.config.dial_timeout, now);
         Self { trunk, ringing: false }
@@ -102,7 +106,12 @@ impl Inviting {
             sip::Event::Invited(_)
             | sip::Event::Cancelled { .. }
             | sip::Event::Acknowledged { .. }
-            | sip::Event::Reinvited { .. } => Phase::Inviting(self),
+            | sip::Event::Reinvited { .. }
+            | sip::Event::Renegotiated { .. }
+            | sip::Event::RenegotiationFailed { .. }
+            | sip::Event::Referred { .. }
+            | sip::Event::ReferProgressed { .. }
+            | sip::Event::InfoReceived { .. } => Phase::Inviting(self),
         }
     }
 

@@ -105,6 +105,11 @@ pub(super) fn invitation(offer: Option<&str>) -> Invitation {
         session_id: None,
         local_address: [127, 0, 0, 1].into(),
         offer: offer.map(|text| Bytes::copy_from_slice(text.as_bytes())),
+        replaces: None,
+        anonymous: false,
+        diverted_from: Vec::new(),
+        user_to_user: None,
+        headers: Vec::new(),
     }
 }
 

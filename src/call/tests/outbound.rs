@@ -33,7 +33,7 @@ fn invited(stage: &Stage) -> bool {
 
 fn progressed(stage: &Stage, status: u16, sdp: Option<&str>) -> sip::Event {
     let status = StatusCode::new(status).unwrap();
-    sip::Event::Progressed { leg: stage.ids.trunk_leg, status, sdp: sdp.map(|text| text.to_owned().into()) }
+    sip::Event::Progressed { leg: stage.ids.trunk_leg, early: 0, status, sdp: sdp.map(|text| text.to_owned().into()) }
 }
 
 #[test]
@@ -91,7 +91,13 @@ fn a_200_without_a_usable_answer_is_bye() {
 fn a_trunks_refusal_is_told_with_its_status() {
     let mut stage = inviting();
     let leg = stage.ids.trunk_leg;
-    stage.sip(sip::Event::Refused { leg, status: StatusCode::new(486).unwrap(), reason: None });
+    stage.sip(sip::Event::Refused {
+        leg,
+        status: StatusCode::new(486).unwrap(),
+        reason: None,
+        redirect: Vec::new(),
+        retry_after: None,
+    });
     assert!(stage.notified(|n| matches!(n, Notification::Ended { sip_code: Some(486), q850: Some(17), .. })));
     assert!(stage.sip_commands().is_empty());
 }

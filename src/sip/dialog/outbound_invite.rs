@@ -177,7 +177,7 @@ impl OutboundInvite {
     fn proceed(&mut self, key: TransactionKey, progressed: bool, status: StatusCode, sdp: Option<Bytes>) {
         let progresses = status != StatusCode::TRYING;
         if progresses {
-            self.output.push_back(Output::Event(Event::Progressed { leg: self.leg, status, sdp }));
+            self.output.push_back(Output::Event(Event::Progressed { leg: self.leg, early: 0, status, sdp }));
         }
         self.phase = Phase::Proceeding { key, progressed: progressed || progresses };
     }
@@ -231,7 +231,13 @@ impl OutboundInvite {
     }
 
     fn refused(&mut self, status: StatusCode, reason: Option<Reason>) {
-        self.output.push_back(Output::Event(Event::Refused { leg: self.leg, status, reason }));
+        self.output.push_back(Output::Event(Event::Refused {
+            leg: self.leg,
+            status,
+            reason,
+            redirect: Vec::new(),
+            retry_after: None,
+        }));
         self.end();
     }
 

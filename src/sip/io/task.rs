@@ -228,7 +228,11 @@ mod tests {
             called: "1001".to_owned(),
             from: Party { user: Pii::new("2000".to_owned()), display_name: None },
             session_id: SessionId::from_bytes([1; 16]),
-            offer,
+            offer: Some(offer),
+            replaces: None,
+            anonymous: false,
+            headers: Vec::new(),
+            user_to_user: None,
         })
     }
 

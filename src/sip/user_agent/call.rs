@@ -76,7 +76,7 @@ impl UserAgent {
         let found = self.config.trunks.iter().enumerate().find(|(_, trunk)| trunk.name == invite.trunk);
         let (Some((trunk, settings)), false) = (found, self.is_full() || self.usages.contains_key(&leg)) else {
             let status = StatusCode::SERVICE_UNAVAILABLE;
-            self.tell_call_room(Event::Refused { leg, status, reason: None });
+            self.tell_call_room(Event::Refused { leg, status, reason: None, redirect: Vec::new(), retry_after: None });
             return;
         };
         let machine = OutboundInvite::new(leg, settings.targets.len(), self.config.timing, self.config.failover_after);
@@ -153,7 +153,13 @@ impl UserAgent {
         let Some(((dialog, trunk, flow), settings)) = settings else {
             // A 2xx that crossed our CANCEL; or one that makes no dialog, which ends the call all the same.
             if stands {
-                self.tell_call_room(Event::Refused { leg, status: StatusCode::BAD_GATEWAY, reason: None });
+                self.tell_call_room(Event::Refused {
+                    leg,
+                    status: StatusCode::BAD_GATEWAY,
+                    reason: None,
+                    redirect: Vec::new(),
+                    retry_after: None,
+                });
             }
             self.end_stray_call(key, response, now);
             return;
@@ -216,6 +222,11 @@ fn invitation(leg: LegId, trunk: &Trunk, flow: &Flow, request: &Request) -> Opti
         session_id: headers.session_id().ok().flatten(),
         local_address: flow.local.ip(),
         offer: usage::sdp_of(headers, &request.body),
+        replaces: None,
+        anonymous: false,
+        diverted_from: Vec::new(),
+        user_to_user: None,
+        headers: Vec::new(),
     })
 }
 

@@ -54,7 +54,9 @@ impl Outbound {
         for (name, value) in &trunk.headers {
             headers.push(HeaderName::from_wire(name), value.clone());
         }
-        request.set_body(Body::sdp(wanted.offer.clone()));
+        if let Some(offer) = &wanted.offer {
+            request.set_body(Body::sdp(offer.clone()));
+        }
         request
     }
 }

@@ -66,6 +66,13 @@ impl UserAgent {
             }
             Command::Invite(invite) => self.place_call(invite, now),
             Command::Cancel { leg, reason } | Command::Bye { leg, reason } => self.end_call(leg, reason, now),
+            Command::Reinvite { .. }
+            | Command::Answer { .. }
+            | Command::Refer { .. }
+            | Command::AcceptRefer { .. }
+            | Command::RefuseRefer { .. }
+            | Command::NotifyRefer { .. }
+            | Command::Info { .. } => {}
             Command::Drain { retry_after } => self.draining = Some(retry_after),
         }
     }

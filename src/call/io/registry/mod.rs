@@ -238,7 +238,7 @@ impl Registry {
     fn heard_from_trunk(&mut self, event: sip::Event) {
         if let sip::Event::Invited(invitation) = event {
             self.invited(*invitation);
-        } else if let Some(call) = self.legs.get(&leg_of(&event)).copied() {
+        } else if let Some(call) = self.legs.get(&event.leg()).copied() {
             self.tell(call, Input::Sip(event));
         }
     }
@@ -301,18 +301,5 @@ impl Registry {
     fn gauge(&self) {
         #[expect(clippy::cast_precision_loss, reason = "a gauge; calls are far below 2^52")]
         metrics::gauge!(CALLS.name).set(self.calls.len() as f64);
-    }
-}
-
-fn leg_of(event: &sip::Event) -> LegId {
-    match event {
-        sip::Event::Invited(invitation) => invitation.leg,
-        sip::Event::Cancelled { leg, .. }
-        | sip::Event::Acknowledged { leg, .. }
-        | sip::Event::Progressed { leg, .. }
-        | sip::Event::Accepted { leg, .. }
-        | sip::Event::Refused { leg, .. }
-        | sip::Event::Reinvited { leg, .. }
-        | sip::Event::Ended { leg, .. } => *leg,
     }
 }

@@ -174,7 +174,7 @@ fn with_tcp() -> Bench {
 
 fn large_invite() -> Command {
     let Command::Invite(mut outgoing) = invite(1) else { unreachable!() };
-    outgoing.offer = Bytes::from(vec![b'x'; 1_200]);
+    outgoing.offer = Some(Bytes::from(vec![b'x'; 1_200]));
     Command::Invite(outgoing)
 }
 

@@ -72,7 +72,11 @@ pub(super) fn invite(number: u128) -> Command {
         called: "1001".to_owned(),
         from: Party { user: Pii::new("2000".to_owned()), display_name: Some(Pii::new("Ann \"A\" B".to_owned())) },
         session_id: SessionId::from_bytes([7; 16]),
-        offer: Bytes::from_static(OFFER.as_bytes()),
+        offer: Some(Bytes::from_static(OFFER.as_bytes())),
+        replaces: None,
+        anonymous: false,
+        headers: Vec::new(),
+        user_to_user: None,
     })
 }
 
@@ -90,6 +94,13 @@ pub(super) fn word(event: &Event) -> String {
         Event::Accepted { .. } => "accepted".to_owned(),
         Event::Refused { status, .. } => format!("refused {}", status.as_u16()),
         Event::Reinvited { .. } => "reinvited".to_owned(),
+        Event::Renegotiated { .. } => "renegotiated".to_owned(),
+        Event::RenegotiationFailed { status, .. } => format!("renegotiation failed {}", status.as_u16()),
+        Event::Referred { to, .. } => format!("referred to {}", to.user),
+        Event::ReferProgressed { status, is_over, .. } => {
+            format!("refer {}{}", status.as_u16(), if *is_over { " over" } else { "" })
+        }
+        Event::InfoReceived { body, .. } => format!("info {}", body.content_type),
         Event::Ended { cause, .. } => format!("ended {cause:?}"),
     }
 }
