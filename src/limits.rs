@@ -59,6 +59,8 @@ pub const RTP_DATAGRAM_BYTES_MAX: usize = 2_048;
 pub const FRAME_SAMPLES_MAX: usize = 480;
 /// Longest run of concealed audio after a loss, in milliseconds.
 pub const CONCEALMENT_MS_MAX: u32 = 100;
+/// Time between two digits that leave by SIP INFO.
+pub const DTMF_INFO_INTERVAL: Duration = Duration::from_millis(250);
 /// Digits waiting to be sent on one leg.
 pub const DTMF_QUEUE_MAX: usize = 64;
 

@@ -22,7 +22,10 @@ use crate::clock::Clock;
 use crate::ids::Extension;
 use crate::ids::TrunkName;
 use crate::recording::CallDirection;
+use crate::sip;
 use crate::sip::Invitation;
+use crate::sip::Refusal;
+use crate::sip::StatusCode;
 
 /// What a new call stands on.
 #[derive(Debug, Clone)]
@@ -76,12 +79,22 @@ impl Call {
         let asker = match &input {
             Input::Request { from, .. } | Input::Consulted { from, .. } => Some(*from),
             Input::AgentGone { session } => Some(*session),
-            Input::Sip(_) | Input::Worker(_) | Input::Recorder(_) | Input::Shutdown => None,
+            Input::Sip(_) | Input::Worker(_) | Input::Recorder(_) | Input::SpareLeg(_) | Input::Shutdown => None,
         };
+        if let Input::SpareLeg(leg) = input {
+            self.context.spare_leg = Some(leg);
+            return;
+        }
         if asker.is_some_and(|asker| !self.phase.rings() && asker != self.context.agent.session) {
             if let Input::Request { from, token, .. } | Input::Consulted { from, token, .. } = input {
                 self.context.deny_to(from, token, "call.unknown", "there is no such call");
             }
+            return;
+        }
+        if let Input::Sip(event) = &input
+            && !self.phase.is_answered()
+            && self.refuse_out_of_place(event)
+        {
             return;
         }
         self.advance(|phase, context| phase.handle(input, context, now));
@@ -121,13 +134,32 @@ impl Call {
             is_answered: self.context.record.answered.is_some(),
             audience: self.context.audience.clone(),
             trunk_leg: self.context.ids.trunk_leg,
-            number: self.context.record.remote_number.clone(),
+            number: self.context.party.clone(),
         }
     }
 
     /// Where the call is, for a person.
     pub const fn phase_name(&self) -> &'static str {
         self.phase.name()
+    }
+
+    /// Requests of the peer that only an answered call can serve. Each gets its answer all the same.
+    fn refuse_out_of_place(&mut self, event: &sip::Event) -> bool {
+        let no = |status| Refusal::new(status);
+        let command = match event {
+            sip::Event::Invited(invitation) => {
+                sip::Command::Refuse { leg: invitation.leg, refusal: no(StatusCode::CALL_DOES_NOT_EXIST) }
+            }
+            sip::Event::Referred { leg, .. } => {
+                sip::Command::RefuseRefer { leg: *leg, refusal: no(StatusCode::FORBIDDEN) }
+            }
+            sip::Event::Reinvited { leg, .. } => {
+                sip::Command::RefuseReinvite { leg: *leg, refusal: no(StatusCode::NOT_ACCEPTABLE_HERE) }
+            }
+            _ => return false,
+        };
+        self.context.sip(command);
+        true
     }
 
     fn advance(&mut self, step: impl FnOnce(Phase, &mut Context) -> Phase) {

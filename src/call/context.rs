@@ -5,6 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 use std::time::Instant;
 
+use bytes::Bytes;
+
 use crate::call::AgentParty;
 use crate::call::CallIds;
 use crate::call::CallRecord;
@@ -17,6 +19,7 @@ use crate::clock::Clock;
 use crate::ids::Extension;
 use crate::ids::LegId;
 use crate::ids::SignalingId;
+use crate::pii::Pii;
 use crate::recording;
 use crate::recording::Obligation;
 use crate::recording::RecordingSession;
@@ -24,6 +27,8 @@ use crate::signaling;
 use crate::signaling::Notification;
 use crate::signaling::RequestToken;
 use crate::sip;
+use crate::sip::OutgoingInvite;
+use crate::sip::Party;
 use crate::timer::Timers;
 use crate::worker;
 use crate::worker::Gate;
@@ -60,6 +65,10 @@ pub struct Context {
     pub config: Arc<Config>,
     /// The record as it stands.
     pub record: CallRecord,
+    /// The other party's number, as it is now.
+    pub party: String,
+    /// A name for a further trunk leg, should the other side transfer the call.
+    pub spare_leg: Option<LegId>,
     /// How far the recording is.
     pub recording: RecordingState,
     /// Pending timers.
@@ -84,7 +93,10 @@ impl Context {
             Obligation::Required | Obligation::BestEffort => RecordingState::Wanted,
         };
         let audience = vec![(agent.session, agent.extension.clone())];
+        let party = record.remote_number.clone();
         Self {
+            party,
+            spare_leg: None,
             ids,
             agent,
             audience,
@@ -112,6 +124,24 @@ impl Context {
     /// Asks the SIP task.
     pub fn sip(&mut self, command: sip::Command) {
         self.outputs.push_back(Output::Sip(command));
+    }
+
+    /// An INVITE to the call's trunk in the agent's name.
+    pub fn outgoing_invite(&self, leg: LegId, called: String, offer: Bytes) -> OutgoingInvite {
+        let from =
+            Party { user: Pii::new(self.agent.number.clone()), display_name: Some(Pii::new(self.agent.name.clone())) };
+        OutgoingInvite {
+            leg,
+            trunk: self.record.trunk.clone(),
+            called,
+            from,
+            session_id: self.ids.session,
+            offer: Some(offer),
+            replaces: None,
+            anonymous: false,
+            headers: Vec::new(),
+            user_to_user: None,
+        }
     }
 
     /// Asks the worker.

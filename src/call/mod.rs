@@ -7,6 +7,7 @@ pub mod admission;
 pub mod call;
 pub mod cause;
 pub mod context;
+pub mod digits;
 pub mod io;
 pub mod leg;
 pub mod phase;
@@ -97,6 +98,8 @@ pub enum Input {
         /// Which.
         session: SignalingId,
     },
+    /// A name for a further trunk leg, should the call need one. Comes before whatever may need it.
+    SpareLeg(LegId),
     /// From the recorder.
     Recorder(crate::recording::EventKind),
     /// The gateway shuts down and waits no longer.
@@ -136,6 +139,14 @@ pub enum CallTimer {
     Answer,
     /// After accept: transport and required recorder must be up.
     Transport,
+    /// The other side must carry out the agent's transfer.
+    Transfer,
+    /// The party that the other side transferred us to must answer.
+    Move,
+    /// A transferor must say BYE.
+    Retire,
+    /// The next digit leaves by INFO.
+    Digit,
     /// A `CANCELled` INVITE must end, a session close, a recording seal.
     Ending,
 }

@@ -121,6 +121,15 @@ pub enum Command {
         /// On or off.
         on: bool,
     },
+    /// Plays music on hold to the trunk instead of the agent's audio, or stops it.
+    PlayHold {
+        /// The call.
+        call: CallId,
+        /// The trunk's leg.
+        leg: LegId,
+        /// On or off.
+        on: bool,
+    },
     /// Ends one leg; its ports drain before reuse.
     CloseLeg {
         /// The call.
@@ -151,6 +160,7 @@ impl Command {
             | Self::StartTap { call, .. }
             | Self::StopTap { call, .. }
             | Self::SetRingback { call, .. }
+            | Self::PlayHold { call, .. }
             | Self::CloseLeg { call, .. }
             | Self::Close { call } => *call,
         }

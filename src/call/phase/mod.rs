@@ -83,13 +83,19 @@ impl Phase {
             Self::Preparing(phase) => phase.handle_timer(timer, context, now),
             Self::Inviting(phase) => phase.handle_timer(timer, context, now),
             Self::Terminating(phase) => phase.handle_timer(timer, context),
-            Self::Established(_) | Self::Renegotiating(_) | Self::Terminated(_) => self,
+            Self::Established(phase) | Self::Renegotiating(phase) => phase.handle_timer(timer, context, now),
+            Self::Terminated(_) => self,
         }
     }
 
     /// Whether browsers ring, and none has the call yet.
     pub const fn rings(&self) -> bool {
         matches!(self, Self::Routing(_) | Self::Alerting(_))
+    }
+
+    /// Whether audio crosses.
+    pub const fn is_answered(&self) -> bool {
+        matches!(self, Self::Established(_) | Self::Renegotiating(_))
     }
 
     /// The phase's name.

@@ -66,7 +66,7 @@ impl Preparing {
             Input::AgentGone { .. } => return end(Cause::AgentVanished, context, now),
             Input::Shutdown => return end(Cause::Draining, context, now),
             Input::Sip(_) => {}
-            other @ Input::Consulted { .. } => decline(&other, context),
+            other @ (Input::Consulted { .. } | Input::SpareLeg(_)) => decline(&other, context),
         }
         self.proceed(context, now)
     }

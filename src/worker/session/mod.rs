@@ -187,7 +187,7 @@ impl Session {
                 self.pipeline.stop_tap();
             }
             // A tap that was replaced, a leg that is not joined: nothing to do.
-            Command::StopTap { .. } | Command::SendDtmf { .. } => {}
+            Command::StopTap { .. } | Command::SendDtmf { .. } | Command::PlayHold { .. } => {}
             Command::SetRingback { leg, on, .. } => {
                 self.activate(leg, now);
                 self.ringback = on;

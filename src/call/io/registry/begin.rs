@@ -14,6 +14,7 @@ use crate::call::CallIds;
 use crate::call::Candidate;
 use crate::call::Cause;
 use crate::call::Hunt;
+use crate::call::Input;
 use crate::call::TrunkPolicy;
 use crate::call::admission;
 use crate::call::admission::DialRefused;
@@ -30,11 +31,14 @@ use crate::ids::SessionId;
 use crate::ids::SignalingId;
 use crate::ids::TrunkName;
 use crate::limits::CALL_MAILBOX;
+use crate::limits::CALL_TRUNK_LEGS_MAX;
 use crate::routing::Group;
 use crate::signaling;
 use crate::signaling::RequestToken;
 use crate::sip;
 use crate::sip::Invitation;
+use crate::sip::Refusal;
+use crate::sip::StatusCode;
 use crate::telemetry::metrics::CALLS_REFUSED;
 use crate::worker::TapId;
 
@@ -45,6 +49,36 @@ impl Registry {
             Ok((hunt, trunk)) => self.ring(ids, hunt, trunk, invitation),
             Err(cause) => self.refuse_at_the_door(ids, &invitation, cause),
         }
+    }
+
+    /// An INVITE that takes another's place belongs to that call (RFC 3891 3).
+    pub(super) fn replaced(&mut self, replaced: LegId, invitation: Box<Invitation>) {
+        let leg = invitation.leg;
+        if let Some(call) = self.add_leg(replaced, leg) {
+            return self.tell(call, Input::Sip(sip::Event::Invited(invitation)));
+        }
+        let refusal = Refusal::new(StatusCode::CALL_DOES_NOT_EXIST);
+        if self.rooms.sip(sip::Command::Refuse { leg, refusal }).is_err() {
+            tracing::error!("a refusal found no room at the SIP task");
+        }
+    }
+
+    /// A transfer of the other side may need a further trunk leg. A call that had too many gets no name for one.
+    pub(super) fn name_spare_leg(&mut self, transferor: LegId) {
+        let unix_ms = self.clock.wall(self.clock.now()).unix_ms();
+        let leg = LegId::generate(unix_ms, &mut self.rng);
+        if let Some(call) = self.add_leg(transferor, leg) {
+            self.tell(call, Input::SpareLeg(leg));
+        }
+    }
+
+    /// Notes that `leg` is of the same call as `other`.
+    fn add_leg(&mut self, other: LegId, leg: LegId) -> Option<CallId> {
+        let call = *self.legs.get(&other)?;
+        let entry = self.calls.get_mut(&call).filter(|entry| entry.legs.len() < CALL_TRUNK_LEGS_MAX)?;
+        entry.legs.push(leg);
+        self.legs.insert(leg, call);
+        Some(call)
     }
 
     fn ring(&mut self, ids: CallIds, hunt: Hunt, trunk: TrunkPolicy, invitation: Invitation) {

@@ -237,8 +237,16 @@ impl Registry {
 
     fn heard_from_trunk(&mut self, event: sip::Event) {
         if let sip::Event::Invited(invitation) = event {
-            self.invited(*invitation);
-        } else if let Some(call) = self.legs.get(&event.leg()).copied() {
+            match invitation.replaces {
+                Some(replaced) => self.replaced(replaced, invitation),
+                None => self.invited(*invitation),
+            }
+            return;
+        }
+        if let sip::Event::Referred { leg, .. } = &event {
+            self.name_spare_leg(*leg);
+        }
+        if let Some(call) = self.legs.get(&event.leg()).copied() {
             self.tell(call, Input::Sip(event));
         }
     }
