@@ -61,6 +61,8 @@ pub const FRAME_SAMPLES_MAX: usize = 480;
 pub const CONCEALMENT_MS_MAX: u32 = 100;
 /// Time between two digits that leave by SIP INFO.
 pub const DTMF_INFO_INTERVAL: Duration = Duration::from_millis(250);
+/// Bytes of the hold music's samples: ten minutes of 16 bits at 8 kHz.
+pub const HOLD_MUSIC_BYTES_MAX: usize = 9_600_000;
 /// Digits waiting to be sent on one leg.
 pub const DTMF_QUEUE_MAX: usize = 64;
 

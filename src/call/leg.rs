@@ -8,6 +8,7 @@ use crate::call::TrunkPolicy;
 use crate::sdp;
 use crate::sip::Refusal;
 use crate::sip::StatusCode;
+use crate::worker::MediaSource;
 use crate::worker::TrunkMedia;
 
 /// A trunk leg whose media port is bound.
@@ -103,8 +104,8 @@ impl TrunkLeg {
     }
 
     /// What was negotiated last.
-    pub const fn media(&self) -> Option<TrunkMedia> {
-        self.media
+    pub fn media(&self) -> Option<TrunkMedia> {
+        self.media.clone()
     }
 }
 
@@ -126,5 +127,7 @@ const fn trunk_media(negotiated: &sdp::Negotiated) -> TrunkMedia {
         ptime_ms: negotiated.ptime_ms,
         send: negotiated.send,
         receive: negotiated.receive,
+        srtp: None,
+        source: MediaSource::Exact,
     }
 }

@@ -83,7 +83,7 @@ impl Session {
     #[expect(clippy::large_types_passed_by_value, reason = "moved on into the output")]
     fn send_to_trunk(&mut self, rtcp: bool, bytes: vocabulary::Bytes<{ vocabulary::DATAGRAM_BYTES_MAX }>) {
         let Some(leg) = self.active_trunk else { return };
-        let Some(media) = self.trunks.get(&leg).and_then(|trunk| trunk.media) else { return };
+        let Some(media) = self.trunks.get(&leg).and_then(|trunk| trunk.media.as_ref()) else { return };
         let muxed = media.remote_rtcp == media.remote;
         let to = if rtcp { media.remote_rtcp } else { media.remote };
         self.outputs.push_back(Output::ToTrunk { leg, from_rtcp: rtcp && !muxed, to, bytes });

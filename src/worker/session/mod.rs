@@ -59,6 +59,7 @@ pub struct Session {
     pipeline_closed: bool,
     gate: Gate,
     ringback: bool,
+    held: bool,
     tap: Option<TapId>,
     stats_at: Instant,
     ended: bool,
@@ -84,6 +85,7 @@ impl Session {
             pipeline_closed: false,
             gate: Gate::default(),
             ringback: false,
+            held: false,
             tap: None,
             stats_at: now + STATS_INTERVAL,
             ended: false,
@@ -187,12 +189,17 @@ impl Session {
                 self.pipeline.stop_tap();
             }
             // A tap that was replaced, a leg that is not joined: nothing to do.
-            Command::StopTap { .. } | Command::SendDtmf { .. } | Command::PlayHold { .. } => {}
+            Command::StopTap { .. } | Command::SendDtmf { .. } => {}
             Command::SetRingback { leg, on, .. } => {
                 self.activate(leg, now);
                 self.ringback = on;
                 self.pipeline.set_ringback(on, now);
             }
+            Command::PlayHold { leg, on, .. } if self.trunks.contains_key(&leg) => {
+                self.held = on;
+                self.pipeline.set_held(on, now);
+            }
+            Command::PlayHold { .. } => {}
             Command::CloseLeg { leg, .. } => self.close_leg(leg, now),
             Command::Close { .. } => self.close(now),
         }
@@ -259,6 +266,7 @@ impl Session {
         self.pipeline = pipeline;
         self.pipeline_closed = false;
         self.pipeline.set_gate(self.gate.to_trunk, self.gate.to_agent, now);
+        self.pipeline.set_held(self.held, now);
         self.join_agent(now);
         if let Some(tap) = self.tap {
             self.pipeline.start_tap(tap, now);

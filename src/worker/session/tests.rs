@@ -5,6 +5,7 @@ use crate::clock::Clock;
 use crate::codec::TrunkCodec;
 use crate::webrtc::Certificate;
 use crate::worker::LegStats;
+use crate::worker::MediaSource;
 
 const OURS: &str = "127.0.0.1:40000";
 const BROWSER: &str = "127.0.0.2:50000";
@@ -46,6 +47,8 @@ const fn media() -> TrunkMedia {
         ptime_ms: 20,
         send: true,
         receive: true,
+        srtp: None,
+        source: MediaSource::Exact,
     }
 }
 

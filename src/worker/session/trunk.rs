@@ -18,7 +18,7 @@ pub(super) struct Trunk {
 impl Trunk {
     /// Whether a datagram's source is the negotiated one. With `a=rtcp-mux` both kinds come from one address.
     pub(super) fn admits(&mut self, source: SocketAddr, rtcp: bool) -> bool {
-        let expected = self.media.map(|media| if rtcp { media.remote_rtcp } else { media.remote });
+        let expected = self.media.as_ref().map(|media| if rtcp { media.remote_rtcp } else { media.remote });
         let admitted = expected == Some(source);
         if !admitted {
             self.foreign += 1;
@@ -28,7 +28,7 @@ impl Trunk {
 
     /// What the pipeline is told of the leg.
     pub(super) fn audio(&self) -> Option<TrunkAudio> {
-        self.media.map(|media| TrunkAudio {
+        self.media.as_ref().map(|media| TrunkAudio {
             codec: media.codec,
             payload_type: media.payload_type,
             receive_payload_type: media.receive_payload_type,
@@ -46,6 +46,8 @@ impl Trunk {
             packets_sent: counted.packets_sent,
             packets_lost: counted.packets_lost,
             packets_dropped: counted.packets_dropped + self.foreign,
+            packets_from_unexpected_source: self.foreign,
+            packets_forged: 0,
             jitter_ms: counted.jitter_ms,
             rtt_ms: counted.rtt_ms,
             remote_loss: counted.remote_loss,

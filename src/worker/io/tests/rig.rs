@@ -25,6 +25,7 @@ use crate::webrtc::tests::foreign::Speaks;
 use crate::worker::Command;
 use crate::worker::Event;
 use crate::worker::EventKind;
+use crate::worker::MediaSource;
 use crate::worker::TrunkMedia;
 use crate::worker::io;
 
@@ -251,6 +252,8 @@ impl Rig {
             ptime_ms: 20,
             send: true,
             receive: true,
+            srtp: None,
+            source: MediaSource::Exact,
         }
     }
 
