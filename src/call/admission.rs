@@ -3,8 +3,8 @@
 use crate::call::AgentParty;
 use crate::call::Cause;
 use crate::call::Config;
+use crate::call::Destination;
 use crate::ids::Extension;
-use crate::ids::TrunkName;
 use crate::signaling::AgentState;
 
 /// An agent as the presence table knows them now.
@@ -56,13 +56,17 @@ pub fn admit_outbound(
     dialled: &str,
     load: Load,
     config: &Config,
-) -> Result<(TrunkName, String), DialRefused> {
-    let route = config.destination(dialled).map_err(DialRefused::Denied)?;
+) -> Result<Destination, DialRefused> {
+    let destination = config.destination(dialled).map_err(DialRefused::Denied)?;
+    // No cap and no drain holds up an emergency call.
+    if destination.emergency.is_some() {
+        return Ok(destination);
+    }
     admit_to_node(load, config).map_err(DialRefused::Refused)?;
     if load.agent_calls >= config.lines_of(extension) {
         return Err(DialRefused::Refused(Cause::AgentBusy));
     }
-    Ok((route.trunk, route.number))
+    Ok(destination)
 }
 
 /// Why a dialled call does not begin.
@@ -90,6 +94,7 @@ fn admit_to_node(load: Load, config: &Config) -> Result<(), Cause> {
 mod tests {
     use super::*;
     use crate::ids::SignalingId;
+    use crate::ids::TrunkName;
     use uuid::Uuid;
 
     const IDLE: Load = Load { calls: 0, agent_calls: 0, draining: false };
@@ -144,15 +149,14 @@ mod tests {
 
     #[test]
     fn a_colleague_is_called_by_the_trunk_that_brings_them_back() {
-        let dial_plan = crate::routing::DialPlan {
-            extensions: vec![crate::routing::ExtensionRange::new("1000", "1999").unwrap()],
-            rules: Vec::new(),
-        };
+        let mut dial_plan = crate::routing::DialPlan::default();
+        dial_plan.extensions.extend(crate::routing::ExtensionRange::new("1000", "1999"));
         let mut config = Config { dial_plan, ..Config::default() };
         let dial = |config: &Config, to: &str| admit_outbound(&Extension::new("1001"), to, IDLE, config);
         assert!(dial(&config, "1002").is_err(), "without a trunk for it, nothing is dialled that no rule names");
         config.internal_trunk = Some(TrunkName::new("pbx"));
-        assert_eq!(dial(&config, "1002"), Ok((TrunkName::new("pbx"), "1002".to_owned())));
+        let found = dial(&config, "1002").unwrap();
+        assert_eq!((found.trunk, found.number.as_str()), (TrunkName::new("pbx"), "1002"));
         assert!(dial(&config, "2002").is_err());
     }
 

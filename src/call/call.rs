@@ -1,5 +1,6 @@
 //! The machine of one call.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -40,6 +41,8 @@ pub struct Ground {
     pub config: Arc<Config>,
     /// Maps the moments of the call to wall time.
     pub clock: Clock,
+    /// Of an emergency call, the trunks to try where its first fails. No recorder holds such a call up, or ends it.
+    pub emergency: Option<Vec<TrunkName>>,
 }
 
 /// One call from its first message to its record. See [`Phase`] for where it can be.
@@ -57,7 +60,7 @@ impl Call {
             record.extension = Extension::new(invitation.called.as_str());
             record.agent_user = None;
         }
-        let Ground { ids, agent, trunk, config, clock } = ground;
+        let Ground { ids, agent, trunk, config, clock, .. } = ground;
         let mut context = Context::new(ids, agent, trunk, config, record, (clock, now));
         let phase = Phase::Routing(Routing::begin(invitation, hunt, &mut context, now));
         Self { context, phase }
@@ -66,8 +69,9 @@ impl Call {
     /// An agent dials `number`, which the dial plan sent to `trunk`.
     pub fn outbound(ground: Ground, trunk: TrunkName, number: String, now: Instant) -> Self {
         let record = outbound_record(&ground, trunk, number, now);
-        let Ground { ids, agent, trunk, config, clock } = ground;
+        let Ground { ids, agent, trunk, config, clock, emergency } = ground;
         let mut context = Context::new(ids, agent, trunk, config, record, (clock, now));
+        context.emergency = emergency.map(VecDeque::from);
         let phase = Phase::Preparing(Preparing::begin(&mut context, now));
         Self { context, phase }
     }
@@ -156,7 +160,16 @@ impl Call {
             sip::Event::Reinvited { leg, .. } => {
                 sip::Command::RefuseReinvite { leg: *leg, refusal: no(StatusCode::NOT_ACCEPTABLE_HERE) }
             }
-            _ => return false,
+            sip::Event::Cancelled { .. }
+            | sip::Event::Acknowledged { .. }
+            | sip::Event::Progressed { .. }
+            | sip::Event::Accepted { .. }
+            | sip::Event::Refused { .. }
+            | sip::Event::Renegotiated { .. }
+            | sip::Event::RenegotiationFailed { .. }
+            | sip::Event::ReferProgressed { .. }
+            | sip::Event::InfoReceived { .. }
+            | sip::Event::Ended { .. } => return false,
         };
         self.context.sip(command);
         true

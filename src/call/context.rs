@@ -19,6 +19,7 @@ use crate::clock::Clock;
 use crate::ids::Extension;
 use crate::ids::LegId;
 use crate::ids::SignalingId;
+use crate::ids::TrunkName;
 use crate::pii::Pii;
 use crate::recording;
 use crate::recording::Obligation;
@@ -69,12 +70,15 @@ pub struct Context {
     pub party: String,
     /// A name for a further trunk leg, should the other side transfer the call.
     pub spare_leg: Option<LegId>,
+    /// Of an emergency call, the trunks that are still to try.
+    pub emergency: Option<VecDeque<TrunkName>>,
     /// How far the recording is.
     pub recording: RecordingState,
     /// Pending timers.
     pub timers: Timers<CallTimer>,
     clock: Clock,
     started: Instant,
+    answered_at: Option<Instant>,
     outputs: VecDeque<Output>,
 }
 
@@ -97,6 +101,7 @@ impl Context {
         Self {
             party,
             spare_leg: None,
+            emergency: None,
             ids,
             agent,
             audience,
@@ -107,6 +112,7 @@ impl Context {
             timers: Timers::default(),
             clock,
             started: now,
+            answered_at: None,
             outputs: VecDeque::with_capacity(crate::call::OUTPUTS_HINT),
         }
     }
@@ -246,6 +252,10 @@ impl Context {
                 self.worker(worker::Command::StartTap { call, leg, tap });
                 self.notify(Notification::Recording { call, active: true });
                 self.record.recording = Some(self.ids.recording);
+                // An emergency call does not wait: it may be answered already.
+                if let Some(at) = self.answered_at {
+                    self.recorder(recording::Command::Answered { recording: self.ids.recording, at });
+                }
                 true
             }
             recording::EventKind::Sealed { .. } => {
@@ -267,15 +277,35 @@ impl Context {
             let call = self.ids.call;
             self.notify(Notification::Recording { call, active: false });
         }
-        self.trunk.recording != Obligation::Required
+        !self.recording_is_required()
+    }
+
+    /// Whether no audio may cross unrecorded. An emergency call needs no recorder.
+    fn recording_is_required(&self) -> bool {
+        self.trunk.recording == Obligation::Required && self.emergency.is_none()
+    }
+
+    /// The next trunk of an emergency call whose trunk failed it, with its policy. `false` where there is none.
+    pub fn take_next_trunk(&mut self) -> bool {
+        while let Some(name) = self.emergency.as_mut().and_then(VecDeque::pop_front) {
+            if let Some(policy) = self.config.trunks.get(&name) {
+                self.trunk = policy.clone();
+                self.record.trunk = name;
+                return true;
+            }
+        }
+        false
     }
 
     /// Whether policy lets audio cross now.
     pub fn recording_allows_audio(&self) -> bool {
+        if self.emergency.is_some() {
+            return true;
+        }
         match self.recording {
             RecordingState::Unwanted | RecordingState::Active => true,
             RecordingState::Wanted | RecordingState::Starting => false,
-            RecordingState::Failed | RecordingState::Sealed => self.trunk.recording != Obligation::Required,
+            RecordingState::Failed | RecordingState::Sealed => !self.recording_is_required(),
         }
     }
 
@@ -283,6 +313,7 @@ impl Context {
     pub fn answered(&mut self, now: Instant) {
         let call = self.ids.call;
         self.record.answered = Some(self.clock.wall(now));
+        self.answered_at = Some(now);
         if self.recording == RecordingState::Active {
             self.recorder(recording::Command::Answered { recording: self.ids.recording, at: now });
         }

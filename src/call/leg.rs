@@ -95,7 +95,7 @@ impl TrunkLeg {
 
     /// Whether the peer holds us; `None` where we do not want to send, so that it cannot be told.
     pub fn is_held_by_peer(&self) -> Option<bool> {
-        self.media.filter(|_| self.local.direction.sends()).map(|media| !media.send)
+        self.media.as_ref().filter(|_| self.local.direction.sends()).map(|media| !media.send)
     }
 
     /// Whether an offer of ours still waits for its answer.

@@ -27,6 +27,7 @@ use crate::worker::TapId;
 pub use call::Call;
 pub use cause::Cause;
 pub use policy::Config;
+pub use policy::Destination;
 pub use policy::DtmfMethod;
 pub use policy::HoldStyle;
 pub use policy::TrunkPolicy;

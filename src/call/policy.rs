@@ -84,23 +84,42 @@ impl Config {
 
     /// Where a number leads that an agent dials, or transfers to: by the dial plan, which denies by default; a
     /// colleague without a rule of their own is reached by the trunk that brings them back.
-    pub fn destination(&self, dialled: &str) -> Result<Route, Denied> {
+    pub fn destination(&self, dialled: &str) -> Result<Destination, Denied> {
         let denied = match self.dial_plan.route(dialled) {
-            Ok(route) => return Ok(route),
+            Ok(route) => return Ok(Destination::of(route)),
             Err(denied) => denied,
         };
         let is_ours = self.dial_plan.extension(dialled).is_some()
             || self.groups.iter().any(|group| group.extension.as_str() == dialled);
         match &self.internal_trunk {
-            Some(trunk) if is_ours => Ok(Route { trunk: trunk.clone(), number: dialled.to_owned() }),
+            Some(trunk) if is_ours => {
+                Ok(Destination { trunk: trunk.clone(), number: dialled.to_owned(), emergency: None })
+            }
             _ => Err(denied),
         }
     }
 
     /// The number that `dialled` means on `trunk`, for a call that is there already and cannot leave it.
     pub fn destination_on(&self, trunk: &TrunkName, dialled: &str) -> Option<String> {
-        let fits = |route: &Route| route.trunk == *trunk;
-        self.destination(dialled).ok().filter(fits).map(|route| route.number)
+        let fits = |destination: &Destination| destination.trunk == *trunk;
+        self.destination(dialled).ok().filter(fits).map(|destination| destination.number)
+    }
+}
+
+/// Where a dialled number leaves.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Destination {
+    /// The trunk.
+    pub trunk: TrunkName,
+    /// The number as the trunk gets it.
+    pub number: String,
+    /// Of an emergency number, the trunks to try where this one fails.
+    pub emergency: Option<Vec<TrunkName>>,
+}
+
+impl Destination {
+    fn of(route: Route) -> Self {
+        Self { trunk: route.trunk, number: route.number, emergency: None }
     }
 }
 

@@ -71,7 +71,7 @@ pub struct Ring {
     rung: Vec<Rung>,
     one_by_one: bool,
     is_group: bool,
-    ring_time: Duration,
+    turn: Duration,
     /// The trunk's offer can be taken: browsers may be told.
     open: bool,
 }
@@ -94,7 +94,7 @@ impl Ring {
         };
         let Hunt { candidates, one_by_one, ring_time, is_group } = hunt;
         let later = candidates.into();
-        let mut ring = Self { caller, later, rung: Vec::new(), one_by_one, is_group, ring_time, open: false };
+        let mut ring = Self { caller, later, rung: Vec::new(), one_by_one, is_group, turn: ring_time, open: false };
         context.audience.clear();
         ring.next_wave(context, now);
         ring
@@ -111,7 +111,7 @@ impl Ring {
             self.rung.push(Rung { candidate, offer: None, told: false, connected: false, alerts_by });
         }
         if self.open {
-            context.start_timer(CallTimer::Answer, self.ring_time, now);
+            context.start_timer(CallTimer::Answer, self.turn, now);
         }
         self.watch_devices(context);
     }
@@ -119,7 +119,7 @@ impl Ring {
     /// From now on browsers are told: what the trunk offers can be answered.
     pub fn open(&mut self, context: &mut Context, now: Instant) {
         self.open = true;
-        context.start_timer(CallTimer::Answer, self.ring_time, now);
+        context.start_timer(CallTimer::Answer, self.turn, now);
         self.tell(context, now);
     }
 
@@ -216,7 +216,12 @@ impl Ring {
             }
         }
         let Rung { candidate, connected, .. } = winner?;
-        context.join(candidate.agent, candidate.leg);
+        let (call, leg) = (context.ids.call, candidate.leg);
+        context.join(candidate.agent, leg);
+        if self.is_group {
+            // The worker hears one browser: the one last named by a command about its audio.
+            context.worker(worker::Command::SetMuted { call, leg, muted: false });
+        }
         Some(Winner { connected })
     }
 

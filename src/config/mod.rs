@@ -6,6 +6,7 @@ mod agents;
 mod env;
 mod error;
 mod raw;
+mod raw_calls;
 mod rooms;
 mod secret;
 mod value;

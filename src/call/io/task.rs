@@ -13,6 +13,7 @@ use crate::call::Standing;
 use crate::call::io::rooms::Rooms;
 use crate::clock::Clock;
 use crate::ids::CallId;
+use crate::recording;
 use crate::telemetry::metrics::{ALARMS, CALLS_ENDED};
 use crate::worker;
 
@@ -69,7 +70,14 @@ fn drain(call: &mut Call, id: CallId, route: &Route) {
         let carried = match output {
             Output::Sip(command) => route.rooms.sip(command),
             Output::Worker(command) => route.rooms.worker(route.worker, command),
-            Output::Recorder(command) => route.rooms.recorder(command),
+            Output::Recorder(command) => {
+                // What a recorder that takes no more means for the call, its obligation says.
+                if let Err(full) = route.rooms.recorder(command) {
+                    let failed = recording::EventKind::Failed { reason: full.to_string() };
+                    call.handle(Input::Recorder(failed), route.clock.now());
+                }
+                Ok(())
+            }
             Output::Signaling { session, command } => {
                 // A browser that cannot be told is closed by its own socket task; the call hears of that.
                 route.rooms.signaling(session, command);

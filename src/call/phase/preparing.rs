@@ -36,6 +36,17 @@ impl Preparing {
         Self { trunk: None, connected: false }
     }
 
+    /// The trunk of an emergency call failed it: another one is tried, with a port of its own.
+    pub fn again(context: &mut Context, now: Instant) -> Self {
+        let (call, leg, address) = (context.ids.call, context.ids.trunk_leg, context.trunk.media_address);
+        context.worker(worker::Command::CloseLeg { call, leg });
+        context.worker(worker::Command::BindTrunk { call, leg, address });
+        context.timers.stop(CallTimer::Answer);
+        context.start_timer(CallTimer::Setup, context.config.transport_timeout, now);
+        context.publish_record();
+        Self { trunk: None, connected: true }
+    }
+
     /// Takes one input.
     #[must_use]
     pub fn handle(self, input: Input, context: &mut Context, now: Instant) -> Phase {

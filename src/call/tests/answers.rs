@@ -58,10 +58,14 @@ fn while_it_rings() {
     let rows: [(&str, Happens, u16); 4] = [
         ("reject", |stage| stage.ask(CallRequest::Reject), 486),
         ("no answer", |stage| stage.pass(Duration::from_secs(30)), 480),
-        ("logout", |stage| {
-            let session = stage.call.standing().audience[0].0;
-            stage.tell(crate::call::Input::AgentGone { session });
-        }, 480),
+        (
+            "logout",
+            |stage| {
+                let session = stage.call.standing().audience[0].0;
+                stage.tell(crate::call::Input::AgentGone { session });
+            },
+            480,
+        ),
         ("drained", |stage| stage.tell(crate::call::Input::Shutdown), 503),
     ];
     for (name, happens, answer) in rows {

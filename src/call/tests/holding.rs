@@ -162,6 +162,22 @@ fn the_peers_reinvite_is_answered_as_held_while_the_agent_holds() {
 }
 
 #[test]
+fn a_silent_hold_of_either_side_does_not_end() {
+    let silent_for = std::time::Duration::from_mins(5);
+    let timeout = |stage: &mut Stage| {
+        stage.worker(stage.ids.trunk_leg, worker::EventKind::MediaTimeout { silent_for });
+    };
+    let mut stage = talking(HoldStyle::Local);
+    let leg = stage.ids.trunk_leg;
+    stage.sip(sip::Event::Reinvited { leg, offer: Some(offer_saying("sendonly", 2)) });
+    timeout(&mut stage);
+    assert_eq!(stage.call.phase_name(), "established");
+    stage.sip(sip::Event::Reinvited { leg, offer: Some(offer_saying("sendrecv", 3)) });
+    timeout(&mut stage);
+    assert!(stage.said_bye(), "and silence without a hold does");
+}
+
+#[test]
 fn a_call_on_hold_has_no_end_of_its_own() {
     let mut stage = talking(HoldStyle::Local);
     stage.ask(CallRequest::Hold);

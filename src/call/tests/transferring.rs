@@ -30,9 +30,7 @@ fn transferring() -> Stage {
 }
 
 fn referred(stage: &Stage, user: &str, replaces: Option<LegId>) -> bool {
-    stage.sip_count(
-        |c| matches!(c, sip::Command::Refer { to, .. } if to.user == user && to.replaces == replaces),
-    ) == 1
+    stage.sip_count(|c| matches!(c, sip::Command::Refer { to, .. } if to.user == user && to.replaces == replaces)) == 1
 }
 
 fn progressed(stage: &mut Stage, code: u16, is_over: bool) {

@@ -13,6 +13,7 @@ use crate::call::Call;
 use crate::call::CallIds;
 use crate::call::Candidate;
 use crate::call::Cause;
+use crate::call::Destination;
 use crate::call::Hunt;
 use crate::call::Input;
 use crate::call::TrunkPolicy;
@@ -87,7 +88,7 @@ impl Registry {
         };
         let ids = CallIds { agent_leg: first.leg, ..ids };
         let config = Arc::clone(&self.config);
-        let ground = Ground { ids, agent: first.agent, trunk, config, clock: self.clock };
+        let ground = Ground { ids, agent: first.agent, trunk, config, clock: self.clock, emergency: None };
         let trunk = invitation.trunk.clone();
         let call = Call::inbound(ground, hunt, invitation, self.clock.now());
         self.begin(call, ids, trunk);
@@ -159,15 +160,16 @@ impl Registry {
         };
         let load = self.load(&agent.extension);
         let admitted = admission::admit_outbound(&agent.extension, to, load, &self.config);
-        let routed = admitted.and_then(|(trunk, number)| match self.config.trunks.get(&trunk) {
-            Some(policy) => Ok((trunk, number, policy.clone())),
+        let routed = admitted.and_then(|found| match self.config.trunks.get(&found.trunk) {
+            Some(policy) => Ok((found, policy.clone())),
             None => Err(DialRefused::Denied(crate::routing::Denied::NoRule)),
         });
         match routed {
-            Ok((trunk, number, policy)) => {
+            Ok((Destination { trunk, number, emergency }, policy)) => {
                 self.rooms.signaling(session, reply(Ok(())));
                 let ids = self.new_ids(Some(call), None);
-                let ground = Ground { ids, agent, trunk: policy, config: Arc::clone(&self.config), clock: self.clock };
+                let config = Arc::clone(&self.config);
+                let ground = Ground { ids, agent, trunk: policy, config, clock: self.clock, emergency };
                 let call = Call::outbound(ground, trunk.clone(), number, self.clock.now());
                 self.begin(call, ids, trunk);
             }

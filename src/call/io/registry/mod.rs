@@ -279,9 +279,10 @@ impl Registry {
             self.deny(session, token, ("call.unknown", "there is no such call"));
             return;
         }
-        match request {
-            CallRequest::TransferTo { consult } => self.consulted(session, token, call, consult),
-            request => self.tell(call, Input::Request { from: session, token, request }),
+        if let CallRequest::TransferTo { consult } = request {
+            self.consulted(session, token, call, consult);
+        } else {
+            self.tell(call, Input::Request { from: session, token, request });
         }
     }
 

@@ -137,7 +137,7 @@ impl Established {
                 self.into_phase()
             }
             sip::Event::Referred { to, .. } => {
-                self.referred(to, context, now);
+                self.referred(&to, context, now);
                 self.into_phase()
             }
             sip::Event::ReferProgressed { status, is_over, .. } => {
@@ -177,12 +177,11 @@ impl Established {
     /// The browser leg never sees a trunk's re-INVITE: codec, address, port and hold are settled here.
     fn renegotiate(mut self, offer: Option<Bytes>, context: &mut Context) -> Self {
         let leg = context.ids.trunk_leg;
-        let described = match offer {
-            Some(offer) => self.trunk.answer(&offer),
-            None => {
-                self.offering = Offering::InAck;
-                Ok(self.trunk.offer())
-            }
+        let described = if let Some(offer) = offer {
+            self.trunk.answer(&offer)
+        } else {
+            self.offering = Offering::InAck;
+            Ok(self.trunk.offer())
         };
         match described {
             Ok(sdp) => {
@@ -218,6 +217,8 @@ impl Established {
             return self.heard_of_new_leg(leg, &event.kind, context, now);
         }
         match &event.kind {
+            // Who holds may be silent for as long as they like; the session timer watches over them.
+            worker::EventKind::MediaTimeout { .. } if self.hold.agent || self.hold.peer => self.into_phase(),
             worker::EventKind::MediaTimeout { .. } => self.end(Cause::MediaTimeout, context, now),
             worker::EventKind::LegFailed { .. } => self.end(Cause::TransportFailed, context, now),
             worker::EventKind::Closed => self.end(Cause::Overloaded, context, now),

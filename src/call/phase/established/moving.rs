@@ -70,7 +70,7 @@ impl Established {
     }
 
     /// The peer asks for a transfer. It goes where the agent might dial on the same trunk, and nowhere else.
-    pub(super) fn referred(&mut self, to: ReferTo, context: &mut Context, now: Instant) {
+    pub(super) fn referred(&mut self, to: &ReferTo, context: &mut Context, now: Instant) {
         let old = context.ids.trunk_leg;
         let is_free = self.moving.is_none() && self.transfer.is_none() && self.retiring.is_none();
         let number = context.config.destination_on(&context.record.trunk, &to.user);
@@ -163,13 +163,13 @@ impl Established {
                 self.moving = Some(Box::new(Moving::Referred(referred)));
                 self.into_phase()
             }
-            Some(Moving::Replacing(invitation)) => self.take_place(*invitation, trunk, context),
+            Some(Moving::Replacing(invitation)) => self.take_place(&invitation, trunk, context),
             None => self.into_phase(),
         }
     }
 
     /// Answers the INVITE with Replaces; the leg whose place it takes gets BYE (RFC 3891 3).
-    fn take_place(mut self, invitation: Invitation, mut trunk: TrunkLeg, context: &mut Context) -> Phase {
+    fn take_place(mut self, invitation: &Invitation, mut trunk: TrunkLeg, context: &mut Context) -> Phase {
         let (call, leg, old) = (context.ids.call, invitation.leg, context.ids.trunk_leg);
         let described = match &invitation.offer {
             Some(offer) => trunk.answer(offer),
@@ -212,7 +212,7 @@ impl Established {
             return self.into_phase();
         };
         let old = context.ids.trunk_leg;
-        if !sdp.is_some_and(|answer| trunk.accept(&answer).is_ok()) {
+        if sdp.is_none_or(|answer| trunk.accept(&answer).is_err()) {
             context.sip(sip::Command::Bye { leg, reason: Some(Cause::NotAcceptable.reason()) });
             return self.back_to_transferor(leg, StatusCode::NOT_ACCEPTABLE_HERE, transferor_is_gone, context, now);
         }
@@ -247,7 +247,7 @@ impl Established {
         }
         self.note_peers_hold(context);
         let (number, name) = party;
-        context.party = number.clone();
+        context.party.clone_from(&number);
         context.notify(Notification::Party { call, number, name });
     }
 

@@ -32,13 +32,11 @@ pub(super) struct Transfer {
 impl Established {
     /// Blind, under the agent's dial rights, and only where the call's own trunk leads.
     pub(super) fn transfer(self, token: RequestToken, to: String, context: &mut Context, now: Instant) -> Self {
-        match context.config.destination_on(&context.record.trunk, &to) {
-            Some(user) => self.refer(token, to, ReferTarget { user, replaces: None }, context, now),
-            None => {
-                context.deny(token, "call.forbidden", "this number may not be dialled over the call's trunk");
-                self
-            }
-        }
+        let Some(user) = context.config.destination_on(&context.record.trunk, &to) else {
+            context.deny(token, "call.forbidden", "this number may not be dialled over the call's trunk");
+            return self;
+        };
+        self.refer(token, to, ReferTarget { user, replaces: None }, context, now)
     }
 
     /// To the party of the agent's other call, which must be on the same trunk.
