@@ -46,7 +46,11 @@ pub fn admit_inbound(standing: Option<AgentStanding>, load: Load, config: &Confi
         AgentState::Available if load.agent_calls >= config.lines_inbound(&standing.party.extension) => {
             Err(Cause::AgentBusy)
         }
-        AgentState::Available => Ok(Admitted { party: standing.party, waiting: load.agent_calls > 0 }),
+        AgentState::Available => {
+            // Whom an exception gives many lines works on all of them at once, and lets nobody wait.
+            let has_many = config.lines_max_of.contains_key(&standing.party.extension);
+            Ok(Admitted { party: standing.party, waiting: load.agent_calls > 0 && !has_many })
+        }
     }
 }
 
@@ -144,7 +148,8 @@ mod tests {
         let lines_max_of = [(Extension::new("1001"), 3)].into();
         let config = Config { lines_max_of, call_waiting: false, ..Config::default() };
         let load = Load { agent_calls: 2, ..IDLE };
-        assert!(admit_inbound(Some(standing(AgentState::Available)), load, &config).is_ok());
+        let admitted = admit_inbound(Some(standing(AgentState::Available)), load, &config).unwrap();
+        assert!(!admitted.waiting, "who has many lines lets nobody wait");
     }
 
     #[test]

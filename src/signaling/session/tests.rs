@@ -321,7 +321,8 @@ fn a_client_that_comes_back_gets_what_it_missed() {
     );
     assert_eq!(
         sent[0]["result"]["calls"][0],
-        json!({"call_id": call(1), "phase": "answered", "number": "600", "name": "Echo", "recording": true})
+        json!({"call_id": call(1), "phase": "answered", "number": "600", "name": "Echo", "recording": true,
+            "held": false, "held_by_peer": false})
     );
     assert_eq!(
         (sent[1]["method"].as_str(), sent[2]["method"].as_str()),
