@@ -11,7 +11,11 @@ export function OtherLine({ call, current }: { call: Call; current: Call | null 
     <section class="other-line" aria-label={words.otherLine(who)}>
       <p class="grow">
         <strong>{who}</strong>
-        <small>{call.held ? words.onHold : words[call.state === 'ended' || call.state === 'incoming' ? 'connecting' : call.state]}</small>
+        <small>
+          {call.held
+            ? words.onHold
+            : words[call.state === 'ended' || call.state === 'incoming' ? 'connecting' : call.state]}
+        </small>
       </p>
       <button type="button" disabled={call.state !== 'active'} onClick={() => void talkTo(call)}>
         <SwapIcon />
