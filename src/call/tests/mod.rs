@@ -44,6 +44,8 @@ use crate::recording::Obligation;
 use crate::routing::DialPlan;
 use crate::routing::DialRule;
 use crate::routing::ExtensionRange;
+use crate::routing::Group;
+use crate::routing::Strategy;
 use crate::signaling;
 use crate::signaling::CallRequest;
 use crate::signaling::Notification;
@@ -55,7 +57,7 @@ use crate::worker;
 use crate::worker::TapId;
 use crate::worker::TrunkCodec;
 
-pub(super) const OFFER: &str = "v=0\r\no=pbx 1 1 IN IP4 192.0.2.9\r\ns=-\r\nc=IN IP4 192.0.2.9\r\nt=0 0\r\n\
+pub(crate) const OFFER: &str = "v=0\r\no=pbx 1 1 IN IP4 192.0.2.9\r\ns=-\r\nc=IN IP4 192.0.2.9\r\nt=0 0\r\n\
     m=audio 4000 RTP/AVP 0 101\r\na=rtpmap:0 PCMU/8000\r\na=rtpmap:101 telephone-event/8000\r\n";
 
 /// One call and what it asked for, oldest first.
@@ -82,7 +84,7 @@ pub(super) fn ids() -> CallIds {
     }
 }
 
-pub(super) fn ground(obligation: Obligation, clock: Clock) -> Ground {
+pub(crate) fn ground(obligation: Obligation, clock: Clock) -> Ground {
     let ids = ids();
     let agent = AgentParty {
         session: SignalingId::generate(1, &mut StdRng::seed_from_u64(6)),
@@ -103,7 +105,7 @@ pub(super) fn ground(obligation: Obligation, clock: Clock) -> Ground {
     Ground { ids, agent, trunk, config: Arc::new(Config::default()), clock, emergency: None }
 }
 
-pub(super) fn invitation(offer: Option<&str>) -> Invitation {
+pub(crate) fn invitation(offer: Option<&str>) -> Invitation {
     let party = |user: &str| Party { user: Pii::new(user.to_owned()), display_name: None };
     Invitation {
         leg: ids().trunk_leg,
@@ -124,7 +126,7 @@ pub(super) fn invitation(offer: Option<&str>) -> Invitation {
 }
 
 /// Extensions 1000–1999; 6xx by the trunk `pbx`, 9xx by another.
-pub(super) fn with_dial_plan(ground: &mut Ground) {
+pub(crate) fn with_dial_plan(ground: &mut Ground) {
     let rule = |prefix: &str, trunk: &str| DialRule {
         prefix: prefix.into(),
         digits_min: 3,
@@ -138,6 +140,16 @@ pub(super) fn with_dial_plan(ground: &mut Ground) {
     dial_plan.rules.extend([rule("6", "pbx"), rule("9", "carrier")]);
     let internal_trunk = Some(TrunkName::new("pbx"));
     ground.config = Arc::new(Config { dial_plan, internal_trunk, ..Config::default() });
+}
+
+/// A group whose members ring at once.
+pub(crate) fn a_group(extension: &str, members: &[&str]) -> Group {
+    Group {
+        extension: Extension::new(extension),
+        members: members.iter().map(|member| Extension::new(*member)).collect(),
+        strategy: Strategy::Parallel,
+        ring_time: Duration::from_secs(15),
+    }
 }
 
 /// A re-INVITE's offer that says `direction`, in `version`.

@@ -312,3 +312,6 @@ impl Registry {
         metrics::gauge!(CALLS.name).set(self.calls.len() as f64);
     }
 }
+
+#[cfg(test)]
+mod tests;
