@@ -91,6 +91,8 @@ pub const CONCEALMENT_MS_MAX: u32 = 100;
 pub const SRTP_SOURCES_MAX: usize = 256;
 /// Log lines a second about dropped media, over all workers.
 pub const MEDIA_LOG_LINES_PER_SECOND: u64 = 10;
+/// Time between two digits that leave by SIP INFO.
+pub const DTMF_INFO_INTERVAL: Duration = Duration::from_millis(250);
 /// Bytes of the hold music's samples: ten minutes of 16 bits at 8 kHz.
 pub const HOLD_MUSIC_BYTES_MAX: usize = 9_600_000;
 /// Digits waiting to be sent on one leg.
@@ -105,6 +107,14 @@ pub const PEER_SOURCES_MAX: usize = 8;
 pub const PEER_ADDRESSES_MAX: usize = 8;
 /// A browser's address that sent nothing for this long is forgotten.
 pub const PEER_ADDRESS_EXPIRY: Duration = Duration::from_mins(1);
+/// Browsers that ring at once for one call; further members of a group ring when these have had their time.
+pub const RING_PARALLEL_MAX: usize = 8;
+/// Members of one ring group.
+pub const GROUP_MEMBERS_MAX: usize = 64;
+/// Trunk legs that one call may have had, by transfers of the other side; one more transfer is refused.
+pub const CALL_TRUNK_LEGS_MAX: usize = 16;
+/// Agents whose last call is remembered, for the longest idle; beyond it the longest idle are forgotten, and stay so.
+pub const IDLE_AGENTS_MAX: usize = 16_384;
 /// Legs of one session at once: a parallel group of eight, a trunk leg, and replacements.
 pub const SESSION_LEGS_MAX: usize = 16;
 /// DTLS handshakes that wait for their turn at one worker: one begins a turn. More are dropped, and retransmitted.

@@ -19,6 +19,8 @@ pub struct TrunkLeg {
     pending: Option<sdp::PendingOffer>,
     media: Option<TrunkMedia>,
     source: MediaSource,
+    /// The direction of the last description that was settled.
+    settled: sdp::Direction,
 }
 
 /// The trunk leg with the description that our 200 will carry.
@@ -43,14 +45,15 @@ impl TrunkLeg {
             direction: sdp::Direction::SendRecv,
             srtp: policy.srtp.as_ref().map(|srtp| secret.srtp(sdp_session, srtp.required, &srtp.suites)),
         };
-        let source = policy.media_source.clone();
-        Self { local, session: sdp::Session::new(sdp_session), pending: None, media: None, source }
+        let (source, settled) = (policy.media_source.clone(), local.direction);
+        Self { local, session: sdp::Session::new(sdp_session), pending: None, media: None, source, settled }
     }
 
     /// Answers the peer's offer.
     pub fn answer(&mut self, offer: &[u8]) -> Result<Bytes, Refusal> {
         let (answer, negotiated) = self.session.answer(offer, &self.local).map_err(|refused| refusal(&refused))?;
         self.media = Some(trunk_media(negotiated, self.source.clone()));
+        self.settled = self.local.direction;
         Ok(answer)
     }
 
@@ -73,7 +76,29 @@ impl TrunkLeg {
     pub fn accept(&mut self, answer: &[u8]) -> Result<(), Refusal> {
         self.preview(answer)?;
         self.pending = None;
+        self.settled = self.local.direction;
         Ok(())
+    }
+
+    /// What our descriptions say of the stream: sendrecv unless we hold.
+    pub const fn direction(&self) -> sdp::Direction {
+        self.local.direction
+    }
+
+    /// Has our next descriptions say `direction`.
+    pub const fn set_direction(&mut self, direction: sdp::Direction) {
+        self.local.direction = direction;
+    }
+
+    /// Takes back an offer that the peer refused: the session is as it was (RFC 3261 14.1).
+    pub fn withdraw(&mut self) {
+        self.pending = None;
+        self.local.direction = self.settled;
+    }
+
+    /// Whether the peer holds us; `None` where we do not want to send, so that it cannot be told.
+    pub fn is_held_by_peer(&self) -> Option<bool> {
+        self.media.as_ref().filter(|_| self.local.direction.sends()).map(|media| !media.send)
     }
 
     /// Whether an offer of ours still waits for its answer.

@@ -2,10 +2,12 @@
 //!
 //! Rooms never import this; the composition root does.
 
+mod agents;
 mod env;
 mod error;
 mod media;
 mod raw;
+mod raw_calls;
 mod rooms;
 mod secret;
 mod sip;
@@ -244,9 +246,33 @@ mod tests {
     }
 
     #[test]
+    fn what_cannot_be_done_yet_is_refused_and_says_what_can() {
+        for (key, value, hint) in [
+            ("transfer", "bridge", "expected \"refer\""),
+            ("transfer", "refer_then_bridge", "expected \"refer\""),
+            ("record_after_transfer", "continue", "expected \"stop\""),
+            ("internal_calls", "local", "expected \"via_trunk\" or \"off\""),
+        ] {
+            let (head, rest) = EXAMPLE.split_once(&format!("# {key} = \"")).unwrap();
+            let (_, rest) = rest.split_once('"').unwrap();
+            let complaint = complaint(&format!("{head}{key} = \"{value}\"{rest}"));
+            assert!(complaint.contains(hint), "{complaint}");
+        }
+    }
+
+    #[test]
+    fn a_group_of_nobody_or_with_a_member_twice_is_refused() {
+        for members in ["[]", "[\"1001\", \"1001\"]"] {
+            let text = EXAMPLE.replace("members = [\"1001\", \"1002\"]", &format!("members = {members}"));
+            let complaint = complaint(&text);
+            assert!(complaint.contains("each of them once"), "{complaint}");
+        }
+    }
+
+    #[test]
     fn the_environment_overrules_the_file() {
-        let variable = ("TANDEM__AGENTS__CALLS_MAX".to_owned(), "7".to_owned());
+        let variable = ("TANDEM__AGENTS__LINES_MAX".to_owned(), "7".to_owned());
         let file = parse(&source(EXAMPLE), env::overrides(std::iter::once(variable))).unwrap();
-        assert_eq!(file.agents.calls_max, 7);
+        assert_eq!(*file.agents.lines_max.get_ref(), 7);
     }
 }

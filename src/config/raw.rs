@@ -2,7 +2,6 @@
 //!
 //! `config/tandem.example.toml` explains every key.
 
-use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -10,7 +9,18 @@ use std::path::PathBuf;
 use serde::Deserialize;
 use toml::Spanned;
 
+pub(super) use crate::config::raw_calls::Agents;
+pub(super) use crate::config::raw_calls::DtmfMethod;
+pub(super) use crate::config::raw_calls::Group;
+pub(super) use crate::config::raw_calls::HoldStyle;
+pub(super) use crate::config::raw_calls::InternalCalls;
+pub(super) use crate::config::raw_calls::RecordAfterTransfer;
+pub(super) use crate::config::raw_calls::Strategy;
+pub(super) use crate::config::raw_calls::TransferMethod;
+
 use crate::auth::io::desk::DeskConfig;
+use crate::config::raw_calls::refer;
+use crate::config::raw_calls::stop;
 use crate::config::value::Digits;
 use crate::config::value::Extensions;
 use crate::config::value::Network;
@@ -30,6 +40,8 @@ pub(super) struct File {
     pub(super) dial: Dial,
     #[serde(default)]
     pub(super) agents: Agents,
+    #[serde(default)]
+    pub(super) group: Vec<Group>,
     pub(super) media: Media,
     pub(super) http: Http,
     #[serde(default)]
@@ -141,6 +153,14 @@ pub(super) struct Trunk {
     pub(super) session_timer: SessionTimer,
     #[serde(default = "half_an_hour")]
     pub(super) session_expires: Spanned<Span>,
+    #[serde(default)]
+    pub(super) hold_style: HoldStyle,
+    #[serde(default)]
+    pub(super) dtmf: DtmfMethod,
+    #[serde(default = "refer")]
+    pub(super) transfer: Spanned<TransferMethod>,
+    #[serde(default = "stop")]
+    pub(super) record_after_transfer: Spanned<RecordAfterTransfer>,
 }
 
 #[derive(Debug, Deserialize, Clone, Copy, PartialEq, Eq, Default)]
@@ -250,33 +270,6 @@ pub(super) struct DialRule {
     pub(super) strip: usize,
     #[serde(default)]
     pub(super) prepend: String,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub(super) struct Agents {
-    pub(super) calls_max: usize,
-    pub(super) calls_max_of: BTreeMap<String, usize>,
-    pub(super) no_answer: Span,
-    pub(super) device_timeout: Span,
-    pub(super) transport_timeout: Span,
-    pub(super) dial_timeout: Span,
-    pub(super) resume: Span,
-}
-
-impl Default for Agents {
-    fn default() -> Self {
-        let call = crate::call::Config::default();
-        Self {
-            calls_max: call.agent_calls_max,
-            calls_max_of: BTreeMap::new(),
-            no_answer: Span(call.no_answer),
-            device_timeout: Span(call.device_timeout),
-            transport_timeout: Span(call.transport_timeout),
-            dial_timeout: Span(call.dial_timeout),
-            resume: Span(std::time::Duration::from_mins(1)),
-        }
-    }
 }
 
 #[derive(Debug, Deserialize)]

@@ -16,6 +16,7 @@ use crate::codec::TrunkCodec;
 use crate::config;
 use crate::config::Config;
 use crate::config::Http;
+use crate::config::agents;
 use crate::config::error::ConfigError;
 use crate::config::error::Source;
 use crate::config::media;
@@ -97,6 +98,8 @@ fn call(file: &raw::File, source: &Source) -> Result<crate::call::Config, Config
     let rules = file.dial.rule.iter().map(|rule| dial_rule(rule, &trunks, source)).collect::<Result<_, _>>()?;
     let extensions = file.dial.extensions.iter().map(|block| block.0.clone()).collect();
     let agents = &file.agents;
+    let groups = agents::groups(&file.group, source)?;
+    let internal_trunk = agents::internal_trunk(agents, &file.trunk, source)?;
     Ok(crate::call::Config {
         dial_plan: DialPlan { extensions, rules },
         trunks,
@@ -104,8 +107,12 @@ fn call(file: &raw::File, source: &Source) -> Result<crate::call::Config, Config
         dial_timeout: agents.dial_timeout.0,
         device_timeout: agents.device_timeout.0,
         transport_timeout: agents.transport_timeout.0,
-        agent_calls_max: agents.calls_max,
-        agent_calls_max_of: agents.calls_max_of.iter().map(|(who, max)| (Extension::new(who.as_str()), *max)).collect(),
+        call_waiting: agents.call_waiting,
+        lines_max: agents::lines_max(&agents.lines_max, source)?,
+        lines_max_of: agents.lines_max_of.iter().map(|(who, max)| (Extension::new(who.as_str()), *max)).collect(),
+        groups,
+        internal_trunk,
+        transfer_timeout: agents.transfer_timeout.0,
         calls_max: file.media.calls_max,
         ..crate::call::Config::default()
     })
@@ -137,8 +144,20 @@ fn trunk_policy(trunk: &raw::Trunk, source: &Source) -> Result<TrunkPolicy, Conf
     let shown = trunk.media_advertised.is_some();
     check_shown(media_address, trunk.media_bind.span(), shown, "media_advertised", source)?;
     let media_advertised = trunk.media_advertised.unwrap_or(media_address);
+    agents::check_transfer(trunk, source)?;
+    let (hold_style, dtmf) = agents::styles(trunk);
     let (srtp, media_source) = (media::srtp(trunk, source)?, media::media_source(trunk, source)?);
-    Ok(TrunkPolicy { media_address, media_advertised, codecs, ptime_ms, recording, srtp, media_source })
+    Ok(TrunkPolicy {
+        media_address,
+        media_advertised,
+        codecs,
+        ptime_ms,
+        recording,
+        srtp,
+        media_source,
+        hold_style,
+        dtmf,
+    })
 }
 
 fn dial_rule(
@@ -252,8 +271,8 @@ fn signaling(http: &raw::Http, agents: &raw::Agents, call: &crate::call::Config)
         origins: http.origins.iter().cloned().collect(),
         allow_no_origin: http.allow_no_origin,
         resume_grace: agents.resume.0,
-        calls_max: defaults.calls_max.max(call.agent_calls_max),
-        calls_max_of: call.agent_calls_max_of.clone(),
+        calls_max: defaults.calls_max.max(call.lines_max),
+        calls_max_of: call.lines_max_of.clone(),
         messages_per_second: http.messages_per_second.unwrap_or(defaults.messages_per_second),
         ..defaults
     }

@@ -110,7 +110,7 @@ trunk = "pbx"
 no_answer = "15s"
 resume = "10s"
 
-[agents.calls_max_of]
+[agents.lines_max_of]
 "1002" = 250
 
 [media]

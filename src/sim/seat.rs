@@ -8,7 +8,7 @@ use rand::rngs::StdRng;
 use rand::{RngCore as _, SeedableRng as _};
 
 use crate::call::call::Ground;
-use crate::call::{AgentParty, Call, CallIds, CallRecord, Cause, Config, Output, TrunkPolicy};
+use crate::call::{AgentParty, Call, CallIds, CallRecord, Cause, Config, DtmfMethod, HoldStyle, Output, TrunkPolicy};
 use crate::clock::Clock;
 use crate::ids::{CallId, Extension, LegId, RecordingId, SessionId, SignalingId};
 use crate::recording::{CallDirection, Obligation};
@@ -72,10 +72,15 @@ impl Seat {
         around.into_iter().flatten().min()
     }
 
+    /// The session of its page.
+    pub(super) fn session(&self) -> SignalingId {
+        SignalingId::from_uuid(uuid::Uuid::from_u128(self.number as u128 + 1))
+    }
+
     pub(super) fn ground(&self, config: &Arc<Config>, clock: Clock) -> Ground {
         let number = self.number;
         let agent = AgentParty {
-            session: SignalingId::from_uuid(uuid::Uuid::from_u128(number as u128 + 1)),
+            session: self.session(),
             user: format!("agent{number}"),
             name: format!("Agent {number}"),
             extension: Extension::new(format!("100{number}")),
@@ -89,8 +94,10 @@ impl Seat {
             recording: self.obligation,
             srtp: None,
             media_source: MediaSource::Exact,
+            hold_style: HoldStyle::Local,
+            dtmf: DtmfMethod::Rfc4733,
         };
-        Ground { ids: self.ids, agent, trunk, config: Arc::clone(config), clock }
+        Ground { ids: self.ids, agent, trunk, config: Arc::clone(config), clock, emergency: None }
     }
 
     /// As a call's task does; what is for the SIP task is given back.
@@ -102,7 +109,7 @@ impl Seat {
                 Output::Sip(command) => commands.push(command),
                 Output::Worker(command) => self.media.command(&command, now),
                 Output::Recorder(command) => self.media.record(&command, now),
-                Output::Signaling(command) => self.browser.command(command, now),
+                Output::Signaling { command, .. } => self.browser.command(command, now),
                 Output::Record(record) => self.record = Some(*record),
                 Output::Alarm(_) => {}
             }

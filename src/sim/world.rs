@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use rand::rngs::StdRng;
 use rand::{RngCore as _, SeedableRng as _};
 
-use crate::call::{Call, Cause, Config, Input};
+use crate::call::{Call, Candidate, Cause, Config, Hunt, Input};
 use crate::clock::{Clock, WallTime};
 use crate::ids::TrunkName;
 use crate::signaling;
@@ -202,7 +202,10 @@ impl World {
             return;
         }
         let ground = seat.ground(&self.config, self.clock);
-        seat.call = Some(Call::inbound(ground, invitation, self.now));
+        let candidate = Candidate { agent: ground.agent.clone(), leg: seat.ids.agent_leg, waiting: false };
+        let ring_time = self.config.no_answer;
+        let hunt = Hunt { candidates: vec![candidate], one_by_one: false, ring_time, is_group: false };
+        seat.call = Some(Call::inbound(ground, hunt, invitation, self.now));
         seat.browser.begin(self.now);
         self.carry_out(number);
     }
@@ -225,10 +228,12 @@ impl World {
             self.tell(number, input);
         }
         while let Some(word) = self.seats.get_mut(number).and_then(|seat| seat.browser.pop_due(now)) {
-            match word {
-                browser::Word::Request(token, request) => self.tell(number, Input::Request { token, request }),
-                browser::Word::Gone => self.tell(number, Input::AgentGone),
-            }
+            let Some(session) = self.seats.get(number).map(Seat::session) else { return };
+            let input = match word {
+                browser::Word::Request(token, request) => Input::Request { from: session, token, request },
+                browser::Word::Gone => Input::AgentGone { session },
+            };
+            self.tell(number, input);
         }
         if let Some(call) = self.seats.get_mut(number).and_then(|seat| seat.call.as_mut()) {
             call.handle_timeout(now);

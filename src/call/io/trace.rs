@@ -19,6 +19,7 @@ use crate::call::Output;
 use crate::call::io::rooms::Rooms;
 use crate::clock::Clock;
 use crate::ids::CallId;
+use crate::ids::SignalingId;
 use crate::limits::SIGNALING_PENDING_MAX;
 use crate::signaling;
 use crate::signaling::CallRequest;
@@ -65,7 +66,7 @@ pub(super) struct CallTracer {
     /// What took the call to its next phase, where that was no message.
     why: Option<String>,
     /// Requests without their answer yet.
-    asked: VecDeque<(RequestToken, String)>,
+    asked: VecDeque<((SignalingId, RequestToken), String)>,
 }
 
 impl CallTracer {
@@ -87,16 +88,16 @@ impl CallTracer {
             if !matches!(event.kind, worker::EventKind::Stats(_)) {
                 self.media(word(&event.kind), media_detail(&event.kind));
             }
-        } else if let Input::Request { token, request } = input {
-            self.asked_for(*token, request);
+        } else if let Input::Request { from, token, request } = input {
+            self.asked_for((*from, *token), request);
         } else if let Input::Recorder(event) = input {
             self.media(format!("recorder_{}", word(event)), None);
-        } else if matches!(input, Input::AgentGone | Input::Shutdown) {
+        } else if matches!(input, Input::AgentGone { .. } | Input::Shutdown) {
             self.why = Some(word(input));
         }
     }
 
-    fn asked_for(&mut self, token: RequestToken, request: &CallRequest) {
+    fn asked_for(&mut self, token: (SignalingId, RequestToken), request: &CallRequest) {
         let (method, body) = parts(request);
         let name = if matches!(request, CallRequest::Candidate { .. }) {
             format!("media.{method}")
@@ -128,8 +129,8 @@ impl CallTracer {
 
     /// What the call wants.
     pub(super) fn wanted(&mut self, output: &Output) {
-        if let Output::Signaling(command) = output {
-            self.told(command);
+        if let Output::Signaling { session, command } = output {
+            self.told(*session, command);
         } else if let Output::Worker(worker::Command::SetGate { gate, .. }) = output {
             let detail = format!("to_trunk={} to_agent={}", gate.to_trunk, gate.to_agent);
             self.media("gate", Some(detail));
@@ -149,7 +150,7 @@ impl CallTracer {
         self.why = Some(why.to_string());
     }
 
-    fn told(&mut self, command: &signaling::Command) {
+    fn told(&mut self, session: SignalingId, command: &signaling::Command) {
         let (name, body) = match command {
             // Statistics, every few seconds.
             signaling::Command::Notify(Notification::Quality { .. }) => return,
@@ -163,7 +164,7 @@ impl CallTracer {
                 (name, body)
             }
             signaling::Command::Reply { token, result } => {
-                let at = self.asked.iter().position(|(asked, _)| asked == token);
+                let at = self.asked.iter().position(|(asked, _)| *asked == (session, *token));
                 let asked = at.and_then(|at| self.asked.remove(at)).map_or_else(String::new, |(_, name)| name);
                 match result {
                     Ok(()) => (format!("{asked} ok"), json!({ "result": {} })),
@@ -241,7 +242,7 @@ mod tests {
             worker::EventKind::DtmfReceived { digit: worker::DtmfDigit::from_char('5').unwrap(), duration_ms: 80 };
         assert_eq!(word(&digit), "dtmf_received");
         assert_eq!(word(&worker::EventKind::PeerReachable(true)), "peer_reachable");
-        assert_eq!(word(&Input::AgentGone), "agent_gone");
+        assert_eq!(word(&Input::Shutdown), "shutdown");
         assert_eq!(media_detail(&digit).unwrap(), "* for 80 ms");
     }
 
