@@ -114,12 +114,12 @@ impl UserAgent {
             return;
         };
         let stands = outbound.machine.accept();
-        let early = std::mem::take(&mut outbound.early);
-        self.forget_dialogs(&early);
+        let mut early = std::mem::take(&mut outbound.early);
+        let chosen = number.filter(|number| stands && *number < early.len()).map(|number| early.swap_remove(number));
+        self.forget_dialogs(&mut early, now);
         self.pump_usage(leg, now);
-        let chosen = early.into_iter().enumerate().find(|(index, _)| Some(*index) == number);
         let flow = self.clients.get(key).map(|sent| (sent.trunk, sent.flow));
-        let (Some((_, mut usage)), Some((trunk, flow)), true) = (chosen, flow, stands) else {
+        let (Some(mut usage), Some((trunk, flow))) = (chosen, flow) else {
             // A 2xx that crossed our CANCEL; or one that makes no dialog, which ends the call all the same.
             if stands {
                 let status = StatusCode::BAD_GATEWAY;

@@ -133,8 +133,8 @@ impl UserAgent {
     pub(super) fn try_target(&mut self, leg: LegId, target: usize, cseq: u32, now: Instant) {
         if let Some(UsageEntry { machine: UsageMachine::Outbound(outbound), .. }) = self.usages.get_mut(&leg) {
             outbound.cseq = cseq;
-            let early = std::mem::take(&mut outbound.early);
-            self.forget_dialogs(&early);
+            let mut early = std::mem::take(&mut outbound.early);
+            self.forget_dialogs(&mut early, now);
         }
         match self.attempt(leg, target, cseq) {
             Some((trunk, request, flow)) => {
