@@ -92,13 +92,14 @@ impl UserAgent {
         let settings = self.config.trunks.get(entry.trunk)?;
         let identity = usage::Identity {
             leg,
-            contact: settings.contact(outbound.wanted.from.user.expose(), &sent.flow),
+            // What the INVITE named as our Contact is what the dialog keeps.
+            contact: sent.request.headers.get(&HeaderName::Contact).unwrap_or_default().to_owned(),
             agent: settings.shown_host(sent.flow.local).to_string(),
             timing: self.config.timing,
             terms: settings.terms,
         };
         let dialog = Dialog::of_uac(&sent.request, response, session_of(&sent.request, response))?;
-        let asked = (outbound.cseq, outbound.wanted.offer.clone());
+        let asked = (usage::cseq_of(&sent.request.headers), outbound.wanted.offer.clone());
         let timer = outbound.session_timer.clone();
         let usage = InviteUsage::early(identity, dialog, asked, timer);
         self.dialogs.insert(id, leg);
@@ -114,12 +115,12 @@ impl UserAgent {
             return;
         };
         let stands = outbound.machine.accept();
-        let early = std::mem::take(&mut outbound.early);
-        self.forget_dialogs(&early);
+        let mut early = std::mem::take(&mut outbound.early);
+        let chosen = number.filter(|number| stands && *number < early.len()).map(|number| early.swap_remove(number));
+        self.forget_dialogs(&mut early, now);
         self.pump_usage(leg, now);
-        let chosen = early.into_iter().enumerate().find(|(index, _)| Some(*index) == number);
         let flow = self.clients.get(key).map(|sent| (sent.trunk, sent.flow));
-        let (Some((_, mut usage)), Some((trunk, flow)), true) = (chosen, flow, stands) else {
+        let (Some(mut usage), Some((trunk, flow))) = (chosen, flow) else {
             // A 2xx that crossed our CANCEL; or one that makes no dialog, which ends the call all the same.
             if stands {
                 let status = StatusCode::BAD_GATEWAY;
@@ -226,6 +227,11 @@ impl UserAgent {
     }
 
     fn put_ack(&mut self, trunk: usize, hop: Flow, key: &TransactionKey, id: DialogId, mut ack: Request) {
+        if let Some(sent) = self.clients.get(key) {
+            // The INVITE's credentials stand in its ACK, which nobody can challenge (RFC 3261 22.1).
+            ack.headers.copy_from(&sent.request.headers, &HeaderName::Authorization);
+            ack.headers.copy_from(&sent.request.headers, &HeaderName::ProxyAuthorization);
+        }
         self.put_via(trunk, &mut ack, &hop);
         ack.headers.set(HeaderName::UserAgent, self.config.product.clone());
         let bytes = ack.to_bytes();

@@ -115,7 +115,6 @@ impl UserAgent {
             tag,
             replaces,
             session_timer: SessionTimer::new(&terms),
-            cseq: 0,
             early: Vec::new(),
         };
         // Until a target is chosen there is no path; each attempt sets it.
@@ -132,9 +131,8 @@ impl UserAgent {
     /// Sends the INVITE to one target. What was early at the one before is no more.
     pub(super) fn try_target(&mut self, leg: LegId, target: usize, cseq: u32, now: Instant) {
         if let Some(UsageEntry { machine: UsageMachine::Outbound(outbound), .. }) = self.usages.get_mut(&leg) {
-            outbound.cseq = cseq;
-            let early = std::mem::take(&mut outbound.early);
-            self.forget_dialogs(&early);
+            let mut early = std::mem::take(&mut outbound.early);
+            self.forget_dialogs(&mut early, now);
         }
         match self.attempt(leg, target, cseq) {
             Some((trunk, request, flow)) => {

@@ -29,9 +29,7 @@ pub(super) struct Outbound {
     pub(super) replaces: Option<String>,
     /// What we ask of the session's time to live.
     pub(super) session_timer: SessionTimer,
-    /// The `CSeq` of the latest attempt.
-    pub(super) cseq: u32,
-    /// Its early dialogs, in the order of their coming.
+    /// The early dialogs of the latest attempt, in the order of their coming.
     pub(super) early: Vec<InviteUsage>,
 }
 

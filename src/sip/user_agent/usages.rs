@@ -178,7 +178,7 @@ impl UserAgent {
         let deadline = entry.machine.deadline();
         self.schedule.set(&Wake::Usage(leg), deadline);
         if entry.machine.is_over() {
-            self.drop_usage(leg);
+            self.drop_usage(leg, now);
         }
     }
 
@@ -246,16 +246,23 @@ impl UserAgent {
         }
     }
 
-    fn drop_usage(&mut self, leg: LegId) {
+    fn drop_usage(&mut self, leg: LegId, now: Instant) {
         self.schedule.set(&Wake::Usage(leg), None);
-        if let Some(entry) = self.usages.remove(&leg) {
-            self.forget_dialogs(entry.machine.dialogs());
+        if let Some(mut entry) = self.usages.remove(&leg) {
+            self.forget_dialogs(entry.machine.dialogs_mut(), now);
         }
     }
 
-    pub(super) fn forget_dialogs(&mut self, usages: &[InviteUsage]) {
+    /// Drops dialogs; requests of theirs that wait for the call room are answered.
+    pub(super) fn forget_dialogs(&mut self, usages: &mut [InviteUsage], now: Instant) {
         for usage in usages {
             self.dialogs.remove(usage.dialog().id());
+            usage.refuse_waiting();
+            while let Some(output) = usage.poll_output() {
+                if let usage::Output::Respond(key, response) = output {
+                    self.respond(&key, *response, now);
+                }
+            }
         }
     }
 }

@@ -327,8 +327,8 @@ impl InviteUsage {
         }
     }
 
-    /// Requests that wait for the call room get a response before the call goes.
-    fn refuse_waiting(&mut self) {
+    /// Requests that wait for the call room get a response before the dialog goes.
+    pub fn refuse_waiting(&mut self) {
         for waiting in [self.session.pending.take(), self.transfers.asked.take()].into_iter().flatten() {
             self.respond_refusing(&waiting, &Refusal::new(StatusCode::REQUEST_TERMINATED));
         }

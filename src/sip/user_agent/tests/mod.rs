@@ -2,6 +2,7 @@
 
 mod bench;
 mod calls;
+mod chance;
 mod dialogs;
 mod offers;
 mod outbound;

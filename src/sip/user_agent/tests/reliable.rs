@@ -285,6 +285,20 @@ fn to_our_tag(ours: &str) -> String {
 }
 
 #[test]
+fn an_early_update_of_a_fork_that_loses_is_answered_all_the_same() {
+    let mut bench = Bench::new();
+    bench.command(invite(1));
+    let ours = bench.last().to_owned();
+    bench.say(&reliable(&ours, "183 Session Progress", "a", 1, EARLY));
+    let update = request("UPDATE", 1, "u1", &to_our_tag(&ours), HOLD)
+        .replace(";tag=theirs", ";tag=a")
+        .replace("Call-ID: c1", &format!("Call-ID: {}", header(&ours, "Call-ID")));
+    assert!(bench.say(&update).is_empty());
+    let lines = bench.say(&response_with(&ours, "200 OK", "Content-Type: application/sdp\n\nv=0"));
+    assert_eq!(lines, ["SIP/2.0 487 Request Terminated", "ACK sip:2000@10.0.0.2:5060 SIP/2.0"]);
+}
+
+#[test]
 fn a_callees_reliable_offer_is_answered_in_the_prack() {
     let mut bench = Bench::new();
     let Command::Invite(mut wanted) = invite(1) else { unreachable!() };
