@@ -98,15 +98,15 @@ async fn a_call_that_an_agent_placed_is_shown_as_a_ladder_without_its_digits() {
     let ladder = said(&stage, &["calls", "show", &call]);
     println!("{ladder}");
     for word in [
-        "- INVITE sip:600@",
-        "< 100 Trying (INVITE)",
-        "< 180 Ringing (INVITE)",
-        "< 200 OK (INVITE)",
-        "- ACK ",
-        "- BYE ",
-        "< 200 OK (BYE)",
-        "< call.dial -",
-        "- call.answered -",
+        "|< INVITE sip:600@",
+        "|- 100 Trying (INVITE) -",
+        "|- 180 Ringing (INVITE) -",
+        "|- 200 OK (INVITE) -",
+        "|< ACK ",
+        "|< BYE ",
+        "|- 200 OK (BYE) -",
+        "|< call.dial -",
+        "|- call.answered -",
         "* [established]",
     ] {
         assert!(ladder.contains(word), "{word} is not in\n{ladder}");
