@@ -19,6 +19,8 @@ pub struct TrunkLeg {
     pending: Option<sdp::PendingOffer>,
     media: Option<TrunkMedia>,
     source: MediaSource,
+    /// A peer that refuses SRTP may be offered RTP in the clear.
+    may_downgrade: bool,
 }
 
 /// The trunk leg with the description that our 200 will carry.
@@ -44,7 +46,8 @@ impl TrunkLeg {
             srtp: policy.srtp.as_ref().map(|srtp| secret.srtp(sdp_session, srtp.required, &srtp.suites)),
         };
         let source = policy.media_source.clone();
-        Self { local, session: sdp::Session::new(sdp_session), pending: None, media: None, source }
+        let may_downgrade = policy.srtp.as_ref().is_some_and(|srtp| srtp.downgrade && !srtp.required);
+        Self { local, session: sdp::Session::new(sdp_session), pending: None, media: None, source, may_downgrade }
     }
 
     /// Answers the peer's offer.
@@ -59,6 +62,13 @@ impl TrunkLeg {
         let (offer, pending) = self.session.offer(&self.local);
         self.pending = Some(pending);
         offer
+    }
+
+    /// After a 488 to our offer of SRTP: from now on RTP in the clear, where the trunk allows that. Once.
+    pub fn downgrade(&mut self) -> bool {
+        let downgraded = self.may_downgrade && self.local.srtp.take().is_some();
+        self.may_downgrade = false;
+        downgraded
     }
 
     /// Takes an answer that may still change: the description of an unreliable 183.

@@ -33,19 +33,7 @@ pub struct Inviting {
 impl Inviting {
     /// Sends the INVITE with our offer.
     pub fn begin(mut trunk: TrunkLeg, context: &mut Context, now: Instant) -> Self {
-        let offer = trunk.offer();
-        let from = Party {
-            user: Pii::new(context.agent.number.clone()),
-            display_name: Some(Pii::new(context.agent.name.clone())),
-        };
-        context.sip(sip::Command::Invite(OutgoingInvite {
-            leg: context.ids.trunk_leg,
-            trunk: context.record.trunk.clone(),
-            called: context.record.remote_number.clone(),
-            from,
-            session_id: context.ids.session,
-            offer,
-        }));
+        invite(&mut trunk, context);
         context.start_timer(CallTimer::Answer, context.config.dial_timeout, now);
         Self { trunk, ringing: false }
     }
@@ -95,6 +83,12 @@ impl Inviting {
                 Phase::Inviting(self)
             }
             sip::Event::Accepted { sdp, .. } => self.accepted(sdp, context, now),
+            sip::Event::Refused { status, .. } if status.as_u16() == 488 && self.trunk.downgrade() => {
+                let (call, trunk) = (context.ids.call, &context.record.trunk);
+                tracing::warn!(%call, %trunk, "SRTP was refused: RTP in the clear is offered instead");
+                invite(&mut self.trunk, context);
+                Phase::Inviting(self)
+            }
             sip::Event::Refused { status, .. } => {
                 Terminating::begin(Cause::TrunkRefused(status.as_u16()), Farewell::Silent, context, now)
             }
@@ -150,6 +144,23 @@ impl Inviting {
         context.worker(worker::Command::SetRingback { call, leg, on: false });
         Established::begin(self.trunk, context, now)
     }
+}
+
+/// An INVITE with the leg's offer.
+fn invite(trunk: &mut TrunkLeg, context: &mut Context) {
+    let offer = trunk.offer();
+    let from = Party {
+        user: Pii::new(context.agent.number.clone()),
+        display_name: Some(Pii::new(context.agent.name.clone())),
+    };
+    context.sip(sip::Command::Invite(OutgoingInvite {
+        leg: context.ids.trunk_leg,
+        trunk: context.record.trunk.clone(),
+        called: context.record.remote_number.clone(),
+        from,
+        session_id: context.ids.session,
+        offer,
+    }));
 }
 
 fn end(cause: Cause, context: &mut Context, now: Instant) -> Phase {
