@@ -30,7 +30,7 @@ pub(super) struct Position {
 /// Session keys.
 pub(super) enum Transform {
     /// AES counter mode and HMAC-SHA1 (RFC 3711 4.1.1, 4.2.1).
-    Cm { cipher: cipher::EncryptingKey, salt: u128, auth: hmac::Key, tag_bytes: usize },
+    Cm { cipher: Box<cipher::EncryptingKey>, salt: u128, auth: Box<hmac::Key>, tag_bytes: usize },
     /// AES-GCM (RFC 7714). It opens into the scratch, so that a packet which fails can be tried again.
     Gcm { key: aead::LessSafeKey, salt: [u8; 12], scratch: Box<[u8; RTP_DATAGRAM_BYTES_MAX]> },
 }
@@ -75,9 +75,9 @@ impl Transform {
 
     pub(super) fn cm(key: &[u8], auth: &[u8], salt: &[u8], tag_bytes: usize) -> Option<Self> {
         Some(Self::Cm {
-            cipher: counter_mode(key)?,
+            cipher: Box::new(counter_mode(key)?),
             salt: left_aligned(salt),
-            auth: hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, auth),
+            auth: Box::new(hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, auth)),
             tag_bytes,
         })
     }
