@@ -21,6 +21,8 @@ pub struct TrunkLeg {
     source: MediaSource,
     /// The direction of the last description that was settled.
     settled: sdp::Direction,
+    /// A peer that refuses SRTP may be offered RTP in the clear.
+    may_downgrade: bool,
 }
 
 /// The trunk leg with the description that our 200 will carry.
@@ -46,7 +48,9 @@ impl TrunkLeg {
             srtp: policy.srtp.as_ref().map(|srtp| secret.srtp(sdp_session, srtp.required, &srtp.suites)),
         };
         let (source, settled) = (policy.media_source.clone(), local.direction);
-        Self { local, session: sdp::Session::new(sdp_session), pending: None, media: None, source, settled }
+        let may_downgrade = policy.srtp.as_ref().is_some_and(|srtp| srtp.downgrade && !srtp.required);
+        let session = sdp::Session::new(sdp_session);
+        Self { local, session, pending: None, media: None, source, settled, may_downgrade }
     }
 
     /// Answers the peer's offer.
@@ -62,6 +66,13 @@ impl TrunkLeg {
         let (offer, pending) = self.session.offer(&self.local);
         self.pending = Some(pending);
         offer
+    }
+
+    /// After a 488 to our offer of SRTP: from now on RTP in the clear, where the trunk allows that. Once.
+    pub fn downgrade(&mut self) -> bool {
+        let downgraded = self.may_downgrade && self.local.srtp.take().is_some();
+        self.may_downgrade = false;
+        downgraded
     }
 
     /// Takes an answer that may still change: the description of an unreliable 183.

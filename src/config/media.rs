@@ -29,14 +29,14 @@ pub(super) fn srtp(trunk: &raw::Trunk, source: &Source) -> Result<Option<SrtpPol
              way can read; expected tls targets only, or `insecure_sdes = true`",
         );
     }
-    let suites: Vec<SrtpSuite> = trunk.srtp_suites.get_ref().iter().map(suite).collect();
+    let suites: Vec<SrtpSuite> = trunk.srtp_suites.get_ref().iter().copied().map(suite).collect();
     if suites.is_empty() {
         return Err(source.wrong(trunk.srtp_suites.span(), "expected at least one suite".to_owned()));
     }
     Ok(Some(SrtpPolicy { required: mode == raw::SrtpMode::Required, suites, downgrade: trunk.downgrade }))
 }
 
-const fn suite(suite: &raw::Suite) -> SrtpSuite {
+const fn suite(suite: raw::Suite) -> SrtpSuite {
     match suite {
         raw::Suite::AesCm128HmacSha1_80 => SrtpSuite::AesCm128HmacSha1_80,
         raw::Suite::AesCm128HmacSha1_32 => SrtpSuite::AesCm128HmacSha1_32,

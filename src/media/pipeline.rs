@@ -31,6 +31,7 @@ use crate::rtp::telephone_event::DtmfDigit;
 ///
 /// A peer's fault is a counter, never an error. After every call, [`Self::poll_output`] is taken until `None`.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is told by a command of its own, and none implies another")]
 pub struct Pipeline {
     config: Config,
     out: Outputs,

@@ -119,7 +119,7 @@ fn parse_lifetime(text: &str) -> Option<u64> {
 }
 
 /// Session parameters (RFC 4568 6.3): a replay window of another size and derivation rate 0 change nothing for us, and
-/// what begins with "-" may be left out. All others, such as UNENCRYPTED_SRTP, would.
+/// what begins with "-" may be left out. All others, such as `UNENCRYPTED_SRTP`, would.
 fn is_harmless(parameter: &str) -> bool {
     let upper = parameter.to_ascii_uppercase();
     parameter.starts_with('-') || upper.starts_with("WSH=") || upper == "KDR=0"

@@ -33,10 +33,7 @@ pub struct Inviting {
 impl Inviting {
     /// Sends the INVITE with our offer.
     pub fn begin(mut trunk: TrunkLeg, context: &mut Context, now: Instant) -> Self {
-        let offer = trunk.offer();
-        let (leg, called) = (context.ids.trunk_leg, context.record.remote_number.clone());
-        let invite = context.outgoing_invite(leg, called, offer);
-        context.sip(sip::Command::Invite(invite));
+        invite(&mut trunk, context);
         context.start_timer(CallTimer::Answer, context.config.dial_timeout, now);
         Self { trunk, ringing: false, ringback: false, redirected: false }
     }
@@ -86,6 +83,12 @@ impl Inviting {
                 Phase::Inviting(self)
             }
             sip::Event::Accepted { sdp, .. } => self.accepted(sdp, context, now),
+            sip::Event::Refused { status, .. } if status.as_u16() == 488 && self.trunk.downgrade() => {
+                let (call, trunk) = (context.ids.call, &context.record.trunk);
+                tracing::warn!(%call, %trunk, "SRTP was refused: RTP in the clear is offered instead");
+                invite(&mut self.trunk, context);
+                Phase::Inviting(self)
+            }
             sip::Event::Refused { status, redirect, .. } => self.refused(status.as_u16(), &redirect, context, now),
             sip::Event::Ended { .. } => Terminating::begin(Cause::PeerLost, Farewell::Silent, context, now),
             sip::Event::Invited(_)
@@ -163,6 +166,14 @@ impl Inviting {
         context.worker(worker::Command::SetRingback { call, leg, on: false });
         Established::begin(self.trunk, context, now)
     }
+}
+
+/// An INVITE with the leg's offer.
+fn invite(trunk: &mut TrunkLeg, context: &mut Context) {
+    let offer = trunk.offer();
+    let (leg, called) = (context.ids.trunk_leg, context.record.remote_number.clone());
+    let invite = context.outgoing_invite(leg, called, offer);
+    context.sip(sip::Command::Invite(invite));
 }
 
 fn end(cause: Cause, context: &mut Context, now: Instant) -> Phase {

@@ -28,6 +28,7 @@ use crate::call::Config;
 use crate::call::Hunt;
 use crate::call::Input;
 use crate::call::Output;
+use crate::call::SrtpPolicy;
 use crate::call::TrunkPolicy;
 use crate::call::call::Ground;
 use crate::clock::Clock;
@@ -209,6 +210,15 @@ impl Stage {
         ground.emergency = Some(others);
         let call = Call::outbound(ground, TrunkName::new("pbx"), "112".into(), now);
         Self { call, ids: ids(), now, outputs: Vec::new(), tokens: 0, replaced: false }.drained()
+    }
+
+    pub(super) fn outbound_over_srtp(srtp: SrtpPolicy) -> Self {
+        let clock = Clock::system();
+        let now = clock.now();
+        let ground = ground(Obligation::Never, clock);
+        let ground = Ground { trunk: TrunkPolicy { srtp: Some(srtp), ..ground.trunk.clone() }, ..ground };
+        let call = Call::outbound(ground, TrunkName::new("pbx"), "600".into(), now);
+        Self { call, ids: ids(), now, outputs: Vec::new(), tokens: 0 }.drained()
     }
 
     fn drained(mut self) -> Self {

@@ -3,6 +3,7 @@ use std::time::Duration;
 use super::OFFER;
 use super::Stage;
 use crate::call::Cause;
+use crate::call::SrtpPolicy;
 use crate::recording;
 use crate::recording::Obligation;
 use crate::signaling::CallRequest;
@@ -10,6 +11,7 @@ use crate::signaling::Notification;
 use crate::sip;
 use crate::sip::StatusCode;
 use crate::worker;
+use crate::worker::SrtpSuite;
 
 fn prepared() -> Stage {
     let mut stage = Stage::outbound(Obligation::Required);
@@ -100,6 +102,35 @@ fn a_trunks_refusal_is_told_with_its_status() {
     });
     assert!(stage.notified(|n| matches!(n, Notification::Ended { sip_code: Some(486), q850: Some(17), .. })));
     assert!(stage.sip_commands().is_empty());
+}
+
+#[test]
+fn a_488_to_srtp_is_followed_by_rtp_in_the_clear_once_and_only_where_that_is_allowed() {
+    for (required, downgrade, invites) in [(false, true, 2), (false, false, 1), (true, false, 1)] {
+        let mut stage =
+            Stage::outbound_over_srtp(SrtpPolicy { required, suites: vec![SrtpSuite::AeadAes256Gcm], downgrade });
+        let leg = stage.ids.trunk_leg;
+        stage.worker(leg, worker::EventKind::TrunkBound { local: "127.0.0.1:20000".parse().unwrap() });
+        stage.worker(stage.ids.agent_leg, worker::EventKind::PeerConnected);
+        for _ in 0..2 {
+            stage.sip(sip::Event::Refused { leg, status: StatusCode::NOT_ACCEPTABLE_HERE, reason: None });
+        }
+        let offers: Vec<String> = stage
+            .sip_commands()
+            .iter()
+            .filter_map(|command| {
+                if let sip::Command::Invite(invite) = command {
+                    Some(String::from_utf8(invite.offer.to_vec()).unwrap())
+                } else {
+                    None
+                }
+            })
+            .collect();
+        assert_eq!(offers.len(), invites, "required {required}, downgrade {downgrade}");
+        assert!(offers[0].contains(" RTP/SAVP ") && offers[0].contains("a=crypto:1 AEAD_AES_256_GCM inline:"));
+        assert!(offers.get(1).is_none_or(|offer| offer.contains(" RTP/AVP ") && !offer.contains("crypto")));
+        assert!(stage.notified(|n| matches!(n, Notification::Ended { sip_code: Some(488), .. })));
+    }
 }
 
 #[test]

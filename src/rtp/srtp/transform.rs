@@ -30,7 +30,7 @@ pub(super) struct Position {
 /// Session keys.
 pub(super) enum Transform {
     /// AES counter mode and HMAC-SHA1 (RFC 3711 4.1.1, 4.2.1).
-    Cm { cipher: cipher::EncryptingKey, salt: u128, auth: hmac::Key, tag_bytes: usize },
+    Cm { cipher: Box<cipher::EncryptingKey>, salt: u128, auth: Box<hmac::Key>, tag_bytes: usize },
     /// AES-GCM (RFC 7714). It opens into the scratch, so that a packet which fails can be tried again.
     Gcm { key: aead::LessSafeKey, salt: [u8; 12], scratch: Box<[u8; RTP_DATAGRAM_BYTES_MAX]> },
 }
@@ -75,9 +75,9 @@ impl Transform {
 
     pub(super) fn cm(key: &[u8], auth: &[u8], salt: &[u8], tag_bytes: usize) -> Option<Self> {
         Some(Self::Cm {
-            cipher: counter_mode(key)?,
+            cipher: Box::new(counter_mode(key)?),
             salt: left_aligned(salt),
-            auth: hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, auth),
+            auth: Box::new(hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, auth)),
             tag_bytes,
         })
     }
@@ -127,7 +127,7 @@ impl Transform {
             }
             Self::Gcm { key, salt, .. } => {
                 let mut associated = [0; 12];
-                let associated = join(&mut associated, header, word)?;
+                let associated = join(&mut associated, &[header, &word])?;
                 seal(key, rtcp_nonce(*salt, at), associated, body)
             }
         }
@@ -149,19 +149,10 @@ impl Transform {
             }
             Self::Gcm { key, salt, scratch } => {
                 let nonce = rtcp_nonce(*salt, at);
-                let mut associated = [0; RTP_DATAGRAM_BYTES_MAX + 4];
-                if encrypted {
-                    let Some(associated) = join(&mut associated, header, word) else { return false };
-                    return open(key, nonce, associated, body, tag, scratch);
-                }
-                let whole = associated.get_mut(..header.len() + body.len());
-                let Some(whole) = whole else { return false };
-                let (head, rest) = whole.split_at_mut(header.len());
-                head.copy_from_slice(header);
-                rest.copy_from_slice(body);
-                let mut both = [0; RTP_DATAGRAM_BYTES_MAX + 4];
-                let Some(both) = join(&mut both, whole, word) else { return false };
-                open(key, nonce, both, &mut [], tag, scratch)
+                let mut space = [0; RTP_DATAGRAM_BYTES_MAX + 4];
+                let clear: &[u8] = if encrypted { &[] } else { body };
+                let Some(associated) = join(&mut space, &[header, clear, &word]) else { return false };
+                open(key, nonce, associated, if encrypted { body } else { &mut [] }, tag, scratch)
             }
         }
     }
@@ -242,12 +233,14 @@ fn xored(salt: [u8; 12], mut nonce: [u8; 12]) -> [u8; 12] {
     nonce
 }
 
-fn join<'a>(space: &'a mut [u8], head: &[u8], word: [u8; 4]) -> Option<&'a [u8]> {
-    let joined = space.get_mut(..head.len() + 4)?;
-    let (first, last) = joined.split_at_mut(head.len());
-    first.copy_from_slice(head);
-    last.copy_from_slice(&word);
-    Some(joined)
+/// The parts one after the other; `None` where there is no space.
+fn join<'a>(space: &'a mut [u8], parts: &[&[u8]]) -> Option<&'a [u8]> {
+    let mut length = 0;
+    for part in parts {
+        space.get_mut(length..length + part.len())?.copy_from_slice(part);
+        length += part.len();
+    }
+    space.get(..length)
 }
 
 fn seal(key: &aead::LessSafeKey, nonce: [u8; 12], associated: &[u8], body: &mut [u8]) -> Option<[u8; 20]> {

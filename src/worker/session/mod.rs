@@ -49,6 +49,7 @@ const STATS_INTERVAL: Duration = Duration::from_secs(5);
 
 /// See the module.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is told by a command of its own, and none implies another")]
 pub struct Session {
     call: CallId,
     config: Config,
@@ -190,18 +191,17 @@ impl Session {
                 self.tap = None;
                 self.pipeline.stop_tap();
             }
+            Command::PlayHold { leg, on, .. } if self.trunks.contains_key(&leg) => {
+                self.held = on;
+                self.pipeline.set_held(on, now);
+            }
             // A tap that was replaced, a leg that is not joined: nothing to do.
-            Command::StopTap { .. } | Command::SendDtmf { .. } => {}
+            Command::StopTap { .. } | Command::SendDtmf { .. } | Command::PlayHold { .. } => {}
             Command::SetRingback { leg, on, .. } => {
                 self.activate(leg, now);
                 self.ringback = on;
                 self.pipeline.set_ringback(on, now);
             }
-            Command::PlayHold { leg, on, .. } if self.trunks.contains_key(&leg) => {
-                self.held = on;
-                self.pipeline.set_held(on, now);
-            }
-            Command::PlayHold { .. } => {}
             Command::CloseLeg { leg, .. } => self.close_leg(leg, now),
             Command::Close { .. } => self.close(now),
         }

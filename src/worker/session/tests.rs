@@ -3,6 +3,7 @@
 use super::*;
 use crate::clock::Clock;
 use crate::codec::TrunkCodec;
+use crate::media::tap::TapBody;
 use crate::rtp::srtp::MasterKey;
 use crate::rtp::srtp::Protect;
 use crate::rtp::srtp::SrtpKeys;
@@ -474,4 +475,34 @@ fn a_forged_packet_locks_nothing() {
     world.hand_over(leg, false, "198.51.100.7:4444", &sealed(&mut protect, 1));
     world.pass(Duration::from_secs(1));
     assert_eq!(world.sent_to(false), Some(address("198.51.100.7:4444")));
+}
+
+#[test]
+fn a_hold_is_of_a_trunk_leg_outlives_it_and_is_lifted() {
+    let mut world = World::new();
+    let (call, leg, stranger) = (world.call, world.bind_trunk(), world.leg());
+    world.command(Command::ConnectTrunk { call, leg, media: media() });
+    world.command(Command::SetGate { call, gate: Gate { to_trunk: true, to_agent: true } });
+    world.command(Command::StartTap { call, leg: stranger, tap: TapId(1) });
+    let holds = |world: &World| -> Vec<bool> {
+        let taps =
+            world.others.iter().filter_map(|output| if let Output::Tap(frame) = output { Some(frame) } else { None });
+        taps.filter_map(|frame| if let TapBody::Hold(held) = frame.body { Some(held) } else { None }).collect()
+    };
+    world.command(Command::PlayHold { call, leg: stranger, on: true });
+    assert_eq!(holds(&world), []);
+    world.command(Command::PlayHold { call, leg, on: true });
+    assert_eq!(holds(&world), [true, true], "both channels");
+    let sent = world.to_trunk.len();
+    for _ in 0..50 {
+        world.pass(Duration::from_millis(20));
+    }
+    assert!(world.to_trunk.len() >= sent + 48, "the held trunk hears something");
+    // Another trunk leg takes the place of the first: still on hold.
+    world.command(Command::CloseLeg { call, leg });
+    let leg = world.bind_trunk();
+    world.command(Command::ConnectTrunk { call, leg, media: media() });
+    assert_eq!(holds(&world).last(), Some(&true));
+    world.command(Command::PlayHold { call, leg, on: false });
+    assert_eq!(holds(&world).last(), Some(&false));
 }

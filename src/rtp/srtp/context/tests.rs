@@ -195,7 +195,7 @@ fn sources_under_one_key_are_bounded_and_forgeries_take_no_place() {
     for ssrc in 0..2_000 {
         assert!(unprotect.rtp(&mut with_ssrc(ssrc)).is_err());
     }
-    for ssrc in 0..SRTP_SOURCES_MAX as u32 {
+    for ssrc in (0..).take(SRTP_SOURCES_MAX) {
         let mut bytes = with_ssrc(ssrc);
         let length = protect.rtp(&mut bytes, 32).unwrap();
         assert!(unprotect.rtp(&mut bytes[..length]).is_ok());
@@ -375,15 +375,15 @@ mod against_rtc {
             for step in 0..70_000_u32 {
                 let sequence = 60_000_u16.wrapping_add((step & 0xffff) as u16);
                 let ours = sealed(&mut protect, sequence);
-                if step % 1_000 < 3 {
-                    let read = receiver.decrypt_rtp(&ours).unwrap();
-                    assert_eq!(read[..], packet(sequence, &[7; 160]), "{} {step}", suite.name());
+                // Of each thousand, three are heard: the counter rolls over unheard.
+                if step % 1_000 >= 3 {
+                    continue;
                 }
-                if step % 1_000 < 3 {
-                    let mut written = sender.encrypt_rtp(&packet(sequence, &[7; 160])).unwrap().to_vec();
-                    assert_eq!(unprotect.rtp(&mut written), Ok(172), "{} {step}", suite.name());
-                    assert_eq!(written[..172], packet(sequence, &[7; 160]));
-                }
+                let clear = packet(sequence, &[7; 160]);
+                assert_eq!(receiver.decrypt_rtp(&ours).unwrap()[..], clear, "{} {step}", suite.name());
+                let mut written = sender.encrypt_rtp(&clear).unwrap().to_vec();
+                assert_eq!(unprotect.rtp(&mut written), Ok(172), "{} {step}", suite.name());
+                assert_eq!(written[..172], clear);
             }
             for _ in 0..5 {
                 let ours = sealed_rtcp(&mut protect);
