@@ -11,14 +11,16 @@ pub(super) enum Streamed {
     Endless(Vec<u8>),
 }
 
-/// A message that an editor kept with bare line feeds gets its line ends back, and with them its length.
-pub(super) fn mended(message: Vec<u8>) -> Vec<u8> {
+/// A message that an editor kept with bare line feeds gets its line ends back, and with them its length. Such copies also
+/// share one branch, as examples do: `name` makes each a transaction of its own.
+pub(super) fn mended(message: Vec<u8>, name: &str) -> Vec<u8> {
     if message.windows(2).any(|pair| pair == b"\r\n") {
         return message;
     }
     let text = String::from_utf8_lossy(&message).into_owned();
     let (head, body) = text.split_once("\n\n").unwrap_or((text.trim_end_matches('\n'), ""));
     let body = body.replace('\n', "\r\n");
+    let head = head.replacen(";branch=z9hG4bK", &format!(";branch=z9hG4bK{name}-"), 1);
     let lines = head.lines().map(|line| {
         let is_length = name_of(line.as_bytes()).is_some_and(|name| is_length(&name));
         if is_length { format!("Content-Length: {}\r\n", body.len()) } else { format!("{line}\r\n") }
@@ -107,11 +109,12 @@ mod tests {
 
     #[test]
     fn an_editors_copy_gets_its_line_ends_and_length_back() {
-        let copy = b"OPTIONS sip:a SIP/2.0\nContent-Length: 9\n\na\nb\n".to_vec();
-        assert_eq!(mended(copy), message("Content-Length: 6\r\n", "a\r\nb\r\n"));
+        let copy = b"OPTIONS sip:a SIP/2.0\nVia: x;branch=z9hG4bK1\nContent-Length: 9\n\na\nb\n".to_vec();
+        let expected = message("Via: x;branch=z9hG4bKodd-1\r\nContent-Length: 6\r\n", "a\r\nb\r\n");
+        assert_eq!(mended(copy, "odd"), expected);
         let cut = b"OPTIONS sip:a SIP/2.0\nX: 1\n".to_vec();
-        assert_eq!(mended(cut), message("X: 1\r\n", ""));
+        assert_eq!(mended(cut, "odd"), message("X: 1\r\n", ""));
         let whole = message("l: 1\r\n", "\n");
-        assert_eq!(mended(whole.clone()), whole);
+        assert_eq!(mended(whole.clone(), "odd"), whole);
     }
 }

@@ -12,17 +12,19 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use tokio::net::UdpSocket;
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use self::expectation::{Expectation, read_table};
 use self::form::{Streamed, mended, streamed};
 
 /// Where answers may arrive; messages leave from the first.
-const PORTS: [u16; 3] = [5_060, 5_050, 5_070];
+const PORTS: [u16; 5] = [5_060, 5_050, 5_070, 6_050, 19_823];
 /// How long answers are awaited: a second final response within this time would be a retransmission of an INVITE's.
 const PATIENCE: Duration = Duration::from_secs(3);
 /// Messages under way at once.
@@ -81,7 +83,7 @@ pub async fn run(gateway: SocketAddr, wire: &Wire, directory: &Path) -> Result<R
             rows.push(row??);
         }
         let path = directory.join(format!("{name}.dat"));
-        let message = mended(std::fs::read(&path).with_context(|| format!("no message {}", path.display()))?);
+        let message = mended(std::fs::read(&path).with_context(|| format!("no message {}", path.display()))?, &name);
         let (own, sender) = (own_address(index)?, sender.clone());
         running.spawn(async move {
             Ok::<_, anyhow::Error>((index, sender.row(gateway, own, name, expectation, message).await?))
@@ -160,29 +162,38 @@ fn finals(answers: &[String]) -> BTreeSet<u16> {
 
 /// Everything that comes back to a datagram, on every port where it may.
 async fn by_datagram(gateway: SocketAddr, own: Ipv4Addr, message: &[u8]) -> Result<Vec<String>> {
-    let [first, second, third] = PORTS;
-    let sender = bind(own, first).await?;
-    let (low, high) = (bind(own, second).await?, bind(own, third).await?);
-    sender.send_to(message, gateway).await?;
-    let mut answers = Vec::new();
-    let mut buffers = [vec![0; DATAGRAM_MAX], vec![0; DATAGRAM_MAX], vec![0; DATAGRAM_MAX]];
-    let [a, b, c] = &mut buffers;
-    let listening = async {
-        loop {
-            let datagram = tokio::select! {
-                received = sender.recv(a) => received.map(|length| a.get(..length)),
-                received = low.recv(b) => received.map(|length| b.get(..length)),
-                received = high.recv(c) => received.map(|length| c.get(..length)),
-            };
-            if let Ok(Some(datagram)) = datagram {
-                answers.push(String::from_utf8_lossy(datagram).into_owned());
-            }
+    let (heard, mut answers) = mpsc::channel(64);
+    let mut listening = JoinSet::new();
+    let mut sender = None;
+    for port in PORTS {
+        let socket = Arc::new(bind(own, port).await?);
+        sender.get_or_insert_with(|| Arc::clone(&socket));
+        listening.spawn(listen(socket, heard.clone()));
+    }
+    sender.context("no port to send from")?.send_to(message, gateway).await?;
+    let mut found = Vec::new();
+    let collecting = async {
+        while let Some(answer) = answers.recv().await {
+            found.push(answer);
         }
     };
-    // Waiting ends by the clock alone: that nothing more comes is part of the answer.
-    let waited: Result<(), _> = tokio::time::timeout(PATIENCE, listening).await;
-    ensure!(waited.is_err(), "the listener ended");
-    Ok(answers)
+    // Waiting ends by the clock alone: that nothing more comes is part of the answer. `heard` keeps the channel open.
+    let waited = tokio::time::timeout(PATIENCE, collecting).await;
+    ensure!(waited.is_err(), "the listeners ended");
+    drop(heard);
+    Ok(found)
+}
+
+async fn listen(socket: Arc<UdpSocket>, heard: mpsc::Sender<String>) {
+    let mut buffer = vec![0; DATAGRAM_MAX];
+    loop {
+        if let Ok(length) = socket.recv(&mut buffer).await {
+            let answer = String::from_utf8_lossy(buffer.get(..length).unwrap_or_default()).into_owned();
+            if heard.send(answer).await.is_err() {
+                return;
+            }
+        }
+    }
 }
 
 async fn bind(own: Ipv4Addr, port: u16) -> Result<UdpSocket> {

@@ -96,7 +96,9 @@ async fn listen(
                     heard.answers.push(String::from_utf8_lossy(&bytes).into_owned());
                 }
             }
-            if for_pong && framer.take_pong() {
+            // The answer to a message that was itself a ping is no answer to ours.
+            let pong = framer.take_pong();
+            if for_pong && pong {
                 return heard.is_alive = true;
             }
         }

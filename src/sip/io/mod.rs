@@ -549,4 +549,100 @@ mod tests {
         assert_eq!(message(&mut ours).await.0.remote, other.local_addr().unwrap());
         drop(deaf);
     }
+
+    #[tokio::test]
+    async fn an_idle_trunk_connection_is_pinged_and_the_answer_is_no_message() {
+        let mut ours = up(Config { keep_alive: Some(Duration::from_millis(30)), ..config() }).await;
+        let mut peer = TcpStream::connect(ours.tcp_addresses()[0]).await.unwrap();
+        for _ in 0..3 {
+            let mut ping = [0; 4];
+            peer.read_exact(&mut ping).await.unwrap();
+            assert_eq!(&ping, b"\r\n\r\n", "a ping, and never the answer to our own pong");
+            peer.write_all(b"\r\n").await.unwrap();
+        }
+        peer.write_all(PING.as_bytes()).await.unwrap();
+        assert_eq!(&message(&mut ours).await.1[..], PING.as_bytes());
+    }
+
+    #[tokio::test]
+    async fn a_peer_that_answers_pings_no_more_is_closed() {
+        let short =
+            Config { keep_alive: Some(Duration::from_millis(30)), pong_timeout: Duration::from_millis(30), ..config() };
+        let mut ours = up(short).await;
+        let mut peer = TcpStream::connect(ours.tcp_addresses()[0]).await.unwrap();
+        peer.read_exact(&mut [0; 4]).await.unwrap();
+        peer.write_all(b"\r\n").await.unwrap();
+        assert!(matches!(closed(&mut ours).await, CloseReason::NoPong));
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_a_call_lives_on_does_not_idle_out() {
+        let short = Config { idle_timeout: Duration::from_millis(200), keep_alive: None, ..config() };
+        let mut ours = up(short).await;
+        let (mut held, mut free) = (Vec::new(), Vec::new());
+        for kept in [&mut held, &mut free] {
+            let mut peer = TcpStream::connect(ours.tcp_addresses()[0]).await.unwrap();
+            peer.write_all(PING.as_bytes()).await.unwrap();
+            kept.push((message(&mut ours).await.0, peer));
+        }
+        ours.hold_only(&held.iter().filter_map(|(flow, _)| flow.connection).collect());
+        let Inbound::Closed { flow, reason } = ours.recv().await else { panic!("closed") };
+        assert!(flow == free[0].0 && matches!(reason, CloseReason::Idle));
+        // Past its own idle timeout the held one still takes messages; let go, it idles out.
+        held[0].1.write_all(PING.as_bytes()).await.unwrap();
+        assert_eq!(message(&mut ours).await.0, held[0].0);
+        ours.hold_only(&BTreeSet::new());
+        assert!(matches!(closed(&mut ours).await, CloseReason::Idle));
+    }
+
+    #[tokio::test]
+    async fn a_trickle_of_bytes_is_closed_when_its_message_is_due() {
+        let mut ours = up(Config { message_timeout: Duration::from_millis(200), ..config() }).await;
+        let mut peer = TcpStream::connect(ours.tcp_addresses()[0]).await.unwrap();
+        let trickle = async {
+            let mut pause = tokio::time::interval(Duration::from_millis(10));
+            while peer.write_all(b"x").await.is_ok() {
+                pause.tick().await;
+            }
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            reason = closed(&mut ours) => assert!(matches!(reason, CloseReason::MessageTimeout), "{reason:?}"),
+            () = trickle => {}
+        }
+    }
+
+    #[tokio::test]
+    async fn connections_past_the_cap_are_closed_unread_and_the_first_goes_on() {
+        let mut ours = up(Config { connections_max: 1, ..config() }).await;
+        let mut first = TcpStream::connect(ours.tcp_addresses()[0]).await.unwrap();
+        first.write_all(PING.as_bytes()).await.unwrap();
+        let (flow, _) = message(&mut ours).await;
+        let mut second = TcpStream::connect(ours.tcp_addresses()[0]).await.unwrap();
+        assert_eq!(rest(&mut second).await, "");
+        first.write_all(PING.as_bytes()).await.unwrap();
+        assert_eq!(message(&mut ours).await.0, flow);
+    }
+
+    #[tokio::test]
+    async fn a_request_in_a_body_is_a_body_however_its_length_is_spelt() {
+        let mut ours = up(config()).await;
+        let mut peer = TcpStream::connect(ours.tcp_addresses()[0]).await.unwrap();
+        let outer = PING.replace("l: 0", &format!("Content-Length : {}", PING.len())) + PING;
+        peer.write_all(format!("{outer}{PING}").as_bytes()).await.unwrap();
+        assert_eq!(&message(&mut ours).await.1[..], outer.as_bytes());
+        assert_eq!(&message(&mut ours).await.1[..], PING.as_bytes());
+    }
+
+    #[tokio::test]
+    async fn a_head_without_end_is_told_513_and_closed() {
+        let mut ours = up(config()).await;
+        let mut peer = TcpStream::connect(ours.tcp_addresses()[0]).await.unwrap();
+        let bomb = format!("{}X: {}", PING.replace("\r\n\r\n", "\r\n"), "x".repeat(limits::SIP_MESSAGE_BYTES_MAX));
+        let (mut reader, mut writer) = peer.split();
+        let mut answer = String::new();
+        let (_written, read) = tokio::join!(writer.write_all(bomb.as_bytes()), reader.read_to_string(&mut answer));
+        assert!(read.is_ok() && answer.starts_with("SIP/2.0 513 "), "{read:?} {answer}");
+        assert!(matches!(closed(&mut ours).await, CloseReason::Framing));
+    }
 }

@@ -70,7 +70,11 @@ pub(super) async fn keep(wanted: TrunkPlaces, mut dns: Dns, inbound: mpsc::Sende
     loop {
         let mut pause = limits::SIP_RESOLVE_INTERVAL_MAX;
         for (place, known) in wanted.places.iter().zip(&mut known) {
-            match find(place, &mut dns).await {
+            let found = tokio::select! {
+                () = stop.cancelled() => return,
+                found = find(place, &mut dns) => found,
+            };
+            match found {
                 Ok((found, life)) => {
                     *known = found;
                     pause = pause.min(life);
