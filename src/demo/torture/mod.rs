@@ -262,23 +262,21 @@ mod tests {
 
     /// A far side that answers each message on a stream with 400, and closes after one that says "close".
     async fn answer_on_streams(listener: tokio::net::TcpListener) {
-        use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
         let mut connections = JoinSet::new();
-        while let Ok((mut stream, _)) = listener.accept().await {
-            connections.spawn(async move {
-                let mut buffer = [0; 2_048];
-                while let Ok(size @ 1..) = stream.read(&mut buffer).await {
-                    let message = String::from_utf8_lossy(&buffer[..size]).into_owned();
-                    if message == "\r\n\r\n" {
-                        stream.write_all(b"\r\n").await.unwrap();
-                        continue;
-                    }
-                    stream.write_all(b"SIP/2.0 400 Bad Request\r\nl: 0\r\n\r\n").await.unwrap();
-                    if message.contains("close") {
-                        return;
-                    }
-                }
-            });
+        while let Ok((stream, _)) = listener.accept().await {
+            connections.spawn(answer_on(stream));
+        }
+    }
+
+    async fn answer_on(mut stream: tokio::net::TcpStream) {
+        use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+        let (mut buffer, mut closes) = (vec![0; 2_048], false);
+        while !closes && let Ok(size @ 1..) = stream.read(&mut buffer).await {
+            let message = String::from_utf8_lossy(&buffer[..size]).into_owned();
+            closes = message.contains("close");
+            let is_ping = message == "\r\n\r\n";
+            let answer = if is_ping { "\r\n" } else { "SIP/2.0 400 Bad Request\r\nl: 0\r\n\r\n" };
+            stream.write_all(answer.as_bytes()).await.unwrap();
         }
     }
 

@@ -76,6 +76,13 @@ pub(super) async fn exchange(
     Ok(heard)
 }
 
+fn answer(framed: Framed) -> Option<String> {
+    match framed {
+        Framed::Message(bytes) => Some(String::from_utf8_lossy(&bytes).into_owned()),
+        Framed::KeepAlivePing | Framed::Pong | Framed::Bad { .. } => None,
+    }
+}
+
 /// Collects answers until the time is over, the gateway closes, or the pong that is waited for comes.
 async fn listen(
     stream: &mut Box<dyn Stream>,
@@ -91,11 +98,7 @@ async fn listen(
                 Ok(0) | Err(_) => return heard.is_closed = true,
                 Ok(size) => framer.push(buffer.get(..size).unwrap_or_default()),
             }
-            while let Some(framed) = framer.next() {
-                if let Framed::Message(bytes) = framed {
-                    heard.answers.push(String::from_utf8_lossy(&bytes).into_owned());
-                }
-            }
+            heard.answers.extend(std::iter::from_fn(|| framer.next()).filter_map(answer));
             // The answer to a message that was itself a ping is no answer to ours.
             let pong = framer.take_pong();
             if for_pong && pong {

@@ -415,9 +415,9 @@ mod tests {
                 ..Config::default()
             };
             let error = Transports::bind(config).await.unwrap_err();
-            let BindError::Socket { key: named, source, .. } = &error else { panic!("{error}") };
-            assert_eq!(named, key);
-            assert_eq!(source.kind(), io::ErrorKind::AddrInUse);
+            let in_use = |source: &io::Error| source.kind() == io::ErrorKind::AddrInUse;
+            let is_so = |key: &str, error: &BindError| matches!(error, BindError::Socket { key: named, source, .. } if named == key && in_use(source));
+            assert!(is_so(key, &error), "{error}");
             assert!(error.to_string().contains(&tcp.unwrap_or(udp).to_string()), "{error}");
         }
     }
@@ -595,21 +595,21 @@ mod tests {
         assert!(matches!(closed(&mut ours).await, CloseReason::Idle));
     }
 
+    async fn trickle(mut peer: TcpStream) {
+        let mut pause = tokio::time::interval(Duration::from_millis(10));
+        while peer.write_all(b"x").await.is_ok() {
+            pause.tick().await;
+        }
+    }
+
     #[tokio::test]
     async fn a_trickle_of_bytes_is_closed_when_its_message_is_due() {
         let mut ours = up(Config { message_timeout: Duration::from_millis(200), ..config() }).await;
-        let mut peer = TcpStream::connect(ours.tcp_addresses()[0]).await.unwrap();
-        let trickle = async {
-            let mut pause = tokio::time::interval(Duration::from_millis(10));
-            while peer.write_all(b"x").await.is_ok() {
-                pause.tick().await;
-            }
-            std::future::pending::<()>().await;
-        };
-        tokio::select! {
-            reason = closed(&mut ours) => assert!(matches!(reason, CloseReason::MessageTimeout), "{reason:?}"),
-            () = trickle => {}
-        }
+        let peer = TcpStream::connect(ours.tcp_addresses()[0]).await.unwrap();
+        let trickling = tokio::spawn(trickle(peer));
+        let reason = closed(&mut ours).await;
+        trickling.await.unwrap();
+        assert!(matches!(reason, CloseReason::MessageTimeout), "{reason:?}");
     }
 
     #[tokio::test]

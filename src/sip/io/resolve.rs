@@ -386,6 +386,11 @@ mod tests {
         Dns::new(&[server], StdRng::seed_from_u64(1))
     }
 
+    fn resolution(told: Option<Internal>) -> (Vec<Target>, BTreeMap<SocketAddr, ServerName<'static>>) {
+        let Some(Internal::Inbound(Inbound::Resolved { targets, names, .. })) = told else { panic!("not resolved") };
+        (targets, names)
+    }
+
     async fn found(
         server: SocketAddr,
         transport: Option<Transport>,
@@ -436,9 +441,8 @@ mod tests {
         };
         drop(tokio::spawn(keep(wanted, dns(server), sender, CancellationToken::new())));
         for host in [2, 3] {
-            let Some(Internal::Inbound(Inbound::Resolved { targets, names, .. })) = inbound.recv().await else {
-                panic!()
-            };
+            let told = inbound.recv().await;
+            let (targets, names) = resolution(told);
             let address = SocketAddr::from(([127, 0, 0, host], 5061));
             assert_eq!(targets, [Target { transport: Transport::Tls, address, tcp_for_large: false }]);
             assert_eq!(names[&address], "pbx.test".try_into().unwrap());

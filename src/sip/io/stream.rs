@@ -230,13 +230,10 @@ impl Streams {
                 () = connection.state.closing.cancelled() => return CloseReason::Local,
                 read = reader.read(&mut buffer) => read,
                 () = tokio::time::sleep_until(patience.next()) => {
-                    match patience.expire(connection.state.is_held(), Instant::now()) {
-                        Expired::Nothing => {}
-                        Expired::Ping if self.enqueue(connection, PING).is_err() => return CloseReason::NotReading,
-                        Expired::Ping => {}
-                        Expired::Close(reason) => return reason,
+                    match self.expire(&mut patience, connection) {
+                        Some(reason) => return reason,
+                        None => continue,
                     }
-                    continue;
                 }
             };
             match read {
@@ -253,6 +250,15 @@ impl Streams {
             let pong = patience.awaits_pong() && framer.take_pong();
             let took = Took { ended, pong, is_mid_message: framer.is_mid_message() };
             patience.received(took, Instant::now());
+        }
+    }
+
+    /// Does what is due; why the connection closes, where it does.
+    fn expire(&self, patience: &mut Patience, connection: &Connection) -> Option<CloseReason> {
+        match patience.expire(connection.state.is_held(), Instant::now()) {
+            Expired::Nothing => None,
+            Expired::Ping => self.enqueue(connection, PING).is_err().then_some(CloseReason::NotReading),
+            Expired::Close(reason) => Some(reason),
         }
     }
 

@@ -109,7 +109,7 @@ impl SipTask {
                 self.agent.handle(Input::FlowFailed { flow }, now);
             }
             Inbound::Resolved { trunk, targets, names: _ } => {
-                self.agent.handle(Input::Resolved { trunk, targets }, now)
+                self.agent.handle(Input::Resolved { trunk, targets }, now);
             }
             Inbound::SendFailed { flow, error } => {
                 tracing::debug!(peer = %flow.remote, %error, "message not sent");

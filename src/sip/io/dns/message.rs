@@ -177,38 +177,44 @@ impl Reader<'_> {
         let mut at = self.at;
         let mut end = None;
         for _ in 0..=JUMPS_MAX {
-            let segment = at;
-            let jump = loop {
-                let length = *self.bytes.get(at)?;
-                match length {
-                    0 => break None,
-                    1..=63 => {
-                        let label = self.bytes.get(at + 1..at + 1 + usize::from(length))?;
-                        if !name.is_empty() {
-                            name.push('.');
-                        }
-                        name.push_str(std::str::from_utf8(label).ok()?);
-                        at += 1 + usize::from(length);
-                    }
-                    64..=191 => return None,
-                    192.. => break Some((usize::from(length & 0x3f) << 8) | usize::from(*self.bytes.get(at + 1)?)),
-                }
-                if name.len() > NAME_BYTES_MAX {
-                    return None;
-                }
-            };
-            let behind = at + if jump.is_some() { 2 } else { 1 };
+            let (jump, behind) = self.labels(at, &mut name)?;
             let end = *end.get_or_insert(behind);
             match jump {
                 None => {
                     self.at = end;
                     return Some(name);
                 }
-                Some(target) if target < segment => at = target,
+                Some(target) if target < at => at = target,
                 Some(_) => return None,
             }
         }
         None
+    }
+
+    /// Adds the labels from `at` on to `name`: where they go on, if elsewhere, and what comes behind them here.
+    fn labels(&self, mut at: usize, name: &mut String) -> Option<(Option<usize>, usize)> {
+        loop {
+            let length = *self.bytes.get(at)?;
+            match length {
+                0 => return Some((None, at + 1)),
+                1..=63 => {}
+                64..=191 => return None,
+                192.. => {
+                    let low = usize::from(*self.bytes.get(at + 1)?);
+                    return Some((Some((usize::from(length & 0x3f) << 8) | low), at + 2));
+                }
+            }
+            let end = at + 1 + usize::from(length);
+            let label = self.bytes.get(at + 1..end)?;
+            if !name.is_empty() {
+                name.push('.');
+            }
+            name.push_str(std::str::from_utf8(label).ok()?);
+            if name.len() > NAME_BYTES_MAX {
+                return None;
+            }
+            at = end;
+        }
     }
 
     /// The next record; inside, nothing for one of another kind.

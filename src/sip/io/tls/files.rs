@@ -144,7 +144,9 @@ pub(super) async fn watch(mut watched: Vec<Box<dyn Reload>>, interval: Duration,
         }
         // A disk may be slow; the SIP task is not to wait for it.
         let looked = tokio::task::spawn_blocking(move || {
-            watched.iter_mut().for_each(|watched| watched.look());
+            for one in &mut watched {
+                one.look();
+            }
             watched
         });
         let Ok(back) = looked.await else { return };
