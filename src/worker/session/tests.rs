@@ -490,7 +490,7 @@ fn a_hold_is_of_a_trunk_leg_outlives_it_and_is_lifted() {
         taps.filter_map(|frame| if let TapBody::Hold(held) = frame.body { Some(held) } else { None }).collect()
     };
     world.command(Command::PlayHold { call, leg: stranger, on: true });
-    assert_eq!(holds(&world), []);
+    assert!(holds(&world).is_empty());
     world.command(Command::PlayHold { call, leg, on: true });
     assert_eq!(holds(&world), [true, true], "both channels");
     let sent = world.to_trunk.len();
