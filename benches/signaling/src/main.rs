@@ -169,13 +169,11 @@ fn memory_over_udp(runs: &mut Vec<Run>, count: u32, idle: Duration) -> Result<()
     let (tandem, tandem_busy) = {
         let runtime = runtime()?;
         let mut shells = runtime.block_on(Shells::start())?;
-        runtime.block_on(shells.calls(AT_ONCE, AT_ONCE))?;
         left_by(&runtime, count, idle, |runtime| runtime.block_on(shells.calls(count, AT_ONCE)))?
     };
     let (peer, peer_busy) = {
         let runtime = runtime()?;
         let mut endpoints = runtime.block_on(Endpoints::start())?;
-        runtime.block_on(endpoints.calls(AT_ONCE, AT_ONCE))?;
         left_by(&runtime, count, idle, |runtime| runtime.block_on(endpoints.calls(count, AT_ONCE)))?
     };
     runs.push(Run::memory("memory_of_a_call_just_finished_over_udp", tandem_busy, Some(peer_busy)));
@@ -190,12 +188,11 @@ fn left_by(
     idle: Duration,
     work: impl FnOnce(&tokio::runtime::Runtime) -> Result<()>,
 ) -> Result<(f64, f64)> {
-    // What came before is to be gone too.
-    runtime.block_on(tokio::time::sleep(idle));
+    // What is made once is counted too, and divided by the calls.
     let before = live_bytes();
     work(runtime)?;
     let busy = live_bytes() - before;
-    runtime.block_on(tokio::time::sleep(idle));
+    runtime.block_on(async { tokio::time::sleep(idle).await });
     let left = live_bytes() - before;
     Ok((left as f64 / f64::from(count), busy as f64 / f64::from(count)))
 }
@@ -218,6 +215,8 @@ fn main() -> Result<()> {
     parse_and_serialise(&mut runs)?;
     calls_in_memory(&mut runs, count)?;
     calls_over_udp(&mut runs, count)?;
+    print(&runs);
+    println!("\nidling for {} s, twice", idle.as_secs());
     memory_over_udp(&mut runs, count, idle)?;
     print(&runs);
     let file = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../target/bench/signalling.json");
