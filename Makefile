@@ -6,7 +6,7 @@ SHELL := /bin/bash
 BINARY = $${CARGO_TARGET_DIR:-target}/debug/tandem
 WEB = . .ci/node && cd web &&
 
-.PHONY: demo test lint deny web sipp-selftest install-demo install-test
+.PHONY: demo test lint deny web sipp-selftest fuzz bench install-demo install-test
 
 demo: install-demo web
 	cargo build --locked --features demo
@@ -34,6 +34,15 @@ web/node_modules/.package-lock.json: web/package.json web/package-lock.json
 # The SIPp scenarios against SIPp itself.
 sipp-selftest:
 	sip-tests/selftest/run
+
+# Each target by chance for FUZZ_SECONDS (default 600); a finding is printed with its seed and its file. With a nightly
+# compiler and cargo-fuzz: cargo +nightly fuzz run sip_message
+fuzz:
+	cargo run --locked --features demo --example mutate -- $(TARGETS)
+
+# What signalling costs, beside rsipstack: a table, and target/bench/signalling.json.
+bench:
+	cd benches/signaling && cargo run --locked
 
 install-demo:
 	.ci/install demo

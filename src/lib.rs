@@ -36,6 +36,7 @@ pub mod auth;
 pub mod recording;
 pub mod routing;
 pub mod signaling;
+pub mod trace;
 
 pub mod call;
 
@@ -52,3 +53,8 @@ pub mod cli;
 
 #[cfg(feature = "demo")]
 pub mod demo;
+
+#[cfg(any(test, feature = "demo"))]
+pub mod fuzz;
+#[cfg(feature = "sim")]
+pub mod sim;

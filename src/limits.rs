@@ -19,6 +19,10 @@ pub const SIP_TRANSACTIONS_MAX: usize = 20_000;
 pub const SIP_LATE_ANSWER: Duration = Duration::from_secs(8);
 /// Early dialogs of one INVITE that are told apart: forks beyond it count as the last.
 pub const SIP_EARLY_DIALOGS_MAX: usize = 16;
+/// Reliable provisional responses of one INVITE that wait for the PRACK of the one before; one more replaces the last.
+pub const SIP_RELIABLE_PROVISIONALS_MAX: usize = 8;
+/// Times that an offer is sent again after 491, or 500 with Retry-After.
+pub const SIP_OFFER_RETRIES_MAX: u32 = 5;
 /// Contacts of a 3xx that are looked at.
 pub const SIP_REDIRECTS_MAX: usize = 8;
 /// How long an UPDATE of the peer's waits for the call room's answer.
@@ -51,8 +55,28 @@ pub const SIP_STREAM_STRANGERS_MAX: usize = 16;
 pub const SIP_STREAM_QUEUE: usize = 1_024;
 /// Opening a stream to a trunk must end within this time, so that failover stays within 4 s.
 pub const SIP_STREAM_CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+/// A TLS handshake must end within this time, counted from the accepted connection.
+pub const SIP_TLS_HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
+/// How often the files of certificates and keys are looked at for a change.
+pub const SIP_TLS_RELOAD_INTERVAL: Duration = Duration::from_secs(10);
+/// An idle trunk connection is sent a ping this often, a fifth sooner or later by chance (RFC 5626 4.4.1).
+pub const SIP_STREAM_KEEP_ALIVE: Duration = Duration::from_secs(30);
+/// A peer that answered pings before answers the next within this time (RFC 5626 4.4.1).
+pub const SIP_STREAM_PONG_TIMEOUT: Duration = Duration::from_secs(10);
+/// How often the connections that calls live on are marked, so that they do not idle out.
+pub const SIP_STREAM_HOLD_INTERVAL: Duration = Duration::from_secs(30);
 /// A host name must resolve within this time.
 pub const SIP_RESOLVE_TIMEOUT: Duration = Duration::from_secs(2);
+/// Addresses that one name may have; more are left.
+pub const SIP_RESOLVE_TARGETS_MAX: usize = 16;
+/// A name whose answer bears no time to live is asked again after this time.
+pub const SIP_RESOLVE_INTERVAL: Duration = Duration::from_mins(1);
+/// A name is asked no more often than this, whatever its time to live.
+pub const SIP_RESOLVE_INTERVAL_MIN: Duration = Duration::from_secs(1);
+/// A name is asked at least this often, whatever its time to live.
+pub const SIP_RESOLVE_INTERVAL_MAX: Duration = Duration::from_hours(1);
+/// A name that was not found is asked again after this time.
+pub const SIP_RESOLVE_RETRY: Duration = Duration::from_secs(10);
 /// Messages received and not yet handled; a datagram beyond it is dropped, a stream waits.
 pub const SIP_INBOUND: usize = 4_096;
 /// Bytes that the kernel may hold for one UDP socket while the SIP task is busy.
@@ -64,6 +88,9 @@ pub const SDP_BYTES_MAX: usize = 32_768;
 /// Media lines of one session description.
 pub const SDP_MEDIA_MAX: usize = 32;
 
+/// `a=crypto` lines of one stream that we read.
+pub const SDP_CRYPTO_MAX: usize = 16;
+
 // --- media ---
 /// Bytes of one RTP or RTCP datagram that we read.
 pub const RTP_DATAGRAM_BYTES_MAX: usize = 2_048;
@@ -71,6 +98,15 @@ pub const RTP_DATAGRAM_BYTES_MAX: usize = 2_048;
 pub const FRAME_SAMPLES_MAX: usize = 480;
 /// Longest run of concealed audio after a loss, in milliseconds.
 pub const CONCEALMENT_MS_MAX: u32 = 100;
+/// SRTP sources under one key: a peer may change its SSRC so often before it must re-key. None is forgotten, as its
+/// packets could be replayed then.
+pub const SRTP_SOURCES_MAX: usize = 256;
+/// Log lines a second about dropped media, over all workers.
+pub const MEDIA_LOG_LINES_PER_SECOND: u64 = 10;
+/// Time between two digits that leave by SIP INFO.
+pub const DTMF_INFO_INTERVAL: Duration = Duration::from_millis(250);
+/// Bytes of the hold music's samples: ten minutes of 16 bits at 8 kHz.
+pub const HOLD_MUSIC_BYTES_MAX: usize = 9_600_000;
 /// Digits waiting to be sent on one leg.
 pub const DTMF_QUEUE_MAX: usize = 64;
 
@@ -83,6 +119,14 @@ pub const PEER_SOURCES_MAX: usize = 8;
 pub const PEER_ADDRESSES_MAX: usize = 8;
 /// A browser's address that sent nothing for this long is forgotten.
 pub const PEER_ADDRESS_EXPIRY: Duration = Duration::from_mins(1);
+/// Browsers that ring at once for one call; further members of a group ring when these have had their time.
+pub const RING_PARALLEL_MAX: usize = 8;
+/// Members of one ring group.
+pub const GROUP_MEMBERS_MAX: usize = 64;
+/// Trunk legs that one call may have had, by transfers of the other side; one more transfer is refused.
+pub const CALL_TRUNK_LEGS_MAX: usize = 16;
+/// Agents whose last call is remembered, for the longest idle; beyond it the longest idle are forgotten, and stay so.
+pub const IDLE_AGENTS_MAX: usize = 16_384;
 /// Legs of one session at once: a parallel group of eight, a trunk leg, and replacements.
 pub const SESSION_LEGS_MAX: usize = 16;
 /// DTLS handshakes that wait for their turn at one worker: one begins a turn. More are dropped, and retransmitted.
@@ -157,6 +201,28 @@ pub const REVOCATIONS_MAX: usize = 16_384;
 pub const TOKEN_BYTES_MAX: usize = 4_096;
 /// Groups of one person that are read from the directory.
 pub const LDAP_GROUPS_MAX: usize = 512;
+
+// --- call traces ---
+/// Entries of one call's trace; what comes later is counted.
+pub const TRACE_ENTRIES_MAX: usize = 500;
+/// Bytes of one SIP message, or one text, that a trace keeps.
+pub const TRACE_ENTRY_BYTES_MAX: usize = 8_192;
+/// Bytes of one call's trace.
+pub const TRACE_CALL_BYTES_MAX: usize = 262_144;
+/// Bytes of every live call's trace together.
+pub const TRACE_BYTES_MAX: usize = 64 << 20;
+/// Calls traced at once.
+pub const TRACE_CALLS_MAX: usize = 10_000;
+/// SIP dialogs of one call: legs, forks, transfers.
+pub const TRACE_DIALOGS_MAX: usize = 16;
+/// SIP messages that wait for their call to begin: an INVITE is seen before the call room knows it.
+pub const TRACE_PENDING_MAX: usize = 256;
+/// How long after its end a call's trace still takes messages: the answer to the last BYE.
+pub const TRACE_LINGER: Duration = Duration::from_secs(2);
+/// Observations on their way to the collector; one more is lost, and counted.
+pub const TRACE_OBSERVATIONS: usize = 2_048;
+/// Finished traces that wait for the database; one more is lost, and counted.
+pub const TRACE_QUEUE: usize = 256;
 
 // --- HTTP ---
 /// A request's head and body must arrive, and its answer begin, within this time.

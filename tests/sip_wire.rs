@@ -13,9 +13,11 @@ use rand::rngs::StdRng;
 use tandem::clock::Clock;
 use tandem::ids::{LegId, SessionId, TrunkName};
 use tandem::pii::Pii;
+use tandem::sip::dialog::Terms;
+use tandem::sip::dialog::terms::SessionTimerPolicy;
 use tandem::sip::io::{self, Transports, task};
 use tandem::sip::user_agent::{Config, Listen, Target, Trunk, UserAgent};
-use tandem::sip::{Command, EndCause, Event, OutgoingInvite, Party, StatusCode, Transport};
+use tandem::sip::{Body, Command, EndCause, Event, OutgoingInvite, Party, ReferTarget, StatusCode, Transport};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -31,6 +33,10 @@ struct Gateway {
 
 /// A gateway's SIP side on the loopback, whose one trunk is 127.0.0.1 with `target`.
 async fn gateway(target: Target) -> Gateway {
+    gateway_with(target, Terms::default()).await
+}
+
+async fn gateway_with(target: Target, terms: Terms) -> Gateway {
     let bind = || vec![io::Bind { address: "127.0.0.1:0".parse().unwrap(), key: "test".to_owned() }];
     let sockets = io::Config { udp: bind(), tcp: bind(), is_trunk: Arc::new(|_| true), ..io::Config::default() };
     let transports = Transports::bind(sockets).await.unwrap();
@@ -39,7 +45,7 @@ async fn gateway(target: Target) -> Gateway {
     let mut config = Config::new(clock);
     config.listen =
         vec![Listen { transport: Transport::Udp, address: udp }, Listen { transport: Transport::Tcp, address: tcp }];
-    config.trunks = vec![Trunk::of_target(TrunkName::new("pbx"), target)];
+    config.trunks = vec![Trunk { terms, ..Trunk::of_target(TrunkName::new("pbx"), target) }];
     let (handle, commands) = task::commands();
     let (sender, events) = mpsc::channel(64);
     let agent = UserAgent::new(config, StdRng::seed_from_u64(1));
@@ -182,4 +188,169 @@ async fn we_call_sipp_over_udp() {
 #[tokio::test]
 async fn we_call_sipp_over_tcp() {
     we_call_sipp(Transport::Tcp).await;
+}
+
+// --- the scenarios of sip-tests/, with a call room of a few lines ---
+
+/// Early media and the answer for whoever calls; what the peer asks for within the call is granted.
+fn grant(handle: &task::SipHandle, event: &Event) {
+    let send = |command| handle.try_send(command).unwrap();
+    let sdp = || Bytes::from_static(ANSWER);
+    match event {
+        Event::Invited(invitation) => {
+            let (leg, body) = (invitation.leg, invitation.offer.as_ref().map(|_| Body::sdp(ANSWER)));
+            send(Command::Provisional { leg, status: StatusCode::SESSION_PROGRESS, body });
+            send(Command::Accept { leg, sdp: sdp() });
+        }
+        Event::Reinvited { leg, .. } => send(Command::AcceptReinvite { leg: *leg, sdp: sdp() }),
+        Event::Referred { leg, to, .. } => {
+            assert_eq!(to.user, "1005");
+            send(Command::AcceptRefer { leg: *leg });
+            send(Command::NotifyRefer { leg: *leg, status: StatusCode::OK });
+        }
+        Event::Cancelled { .. }
+        | Event::Acknowledged { .. }
+        | Event::Progressed { .. }
+        | Event::Accepted { .. }
+        | Event::Refused { .. }
+        | Event::Renegotiated { .. }
+        | Event::RenegotiationFailed { .. }
+        | Event::ReferProgressed { .. }
+        | Event::InfoReceived { .. }
+        | Event::Ended { .. } => {}
+    }
+}
+
+fn scenario(name: &str) -> String {
+    format!("{}/sip-tests/{name}.xml", env!("CARGO_MANIFEST_DIR"))
+}
+
+/// SIPp calls us and plays `name`.
+async fn inbound(name: &str) {
+    let target = Target { transport: Transport::Udp, address: "127.0.0.1:9".parse().unwrap(), tcp_for_large: false };
+    let mut gateway = gateway(target).await;
+    let directory = tempfile::tempdir().unwrap();
+    let (address, port) = (gateway.udp.to_string(), free_port().to_string());
+    let mut sipp = sipp(&["-sf", &scenario(name), "-p", &port, "-s", "1001", "-m", "1", &address], directory.path());
+    let status = loop {
+        tokio::select! {
+            status = sipp.wait() => break status.unwrap(),
+            event = gateway.events.recv() => grant(&gateway.handle, &event.unwrap()),
+        }
+    };
+    assert!(status.success(), "{name}: {status}");
+}
+
+/// We call SIPp, which plays `name`; `react` is the call room. Returns the names of what happened.
+async fn outbound(name: &str, terms: Terms, wanted: OutgoingInvite, react: impl Fn(&task::SipHandle, &Event)) {
+    let port = free_port();
+    let address = SocketAddr::from(([127, 0, 0, 1], port));
+    let target = Target { transport: Transport::Udp, address, tcp_for_large: false };
+    let mut gateway = gateway_with(target, terms).await;
+    let directory = tempfile::tempdir().unwrap();
+    let mut sipp = sipp(&["-sf", &scenario(name), "-p", &port.to_string(), "-m", "1"], directory.path());
+    // Timer A sends the INVITE again until SIPp listens.
+    gateway.handle.try_send(Command::Invite(wanted)).unwrap();
+    let status = loop {
+        tokio::select! {
+            status = sipp.wait() => break status.unwrap(),
+            event = gateway.events.recv() => react(&gateway.handle, &event.unwrap()),
+        }
+    };
+    assert!(status.success(), "{name}: {status}");
+}
+
+fn first_leg() -> LegId {
+    LegId::from_uuid(uuid::Uuid::from_u128(1))
+}
+
+fn hang_up(handle: &task::SipHandle) {
+    handle.try_send(Command::Bye { leg: first_leg(), reason: None }).unwrap();
+}
+
+#[tokio::test]
+async fn a_pbx_rings_reliably_updates_holds_refreshes_and_transfers() {
+    for name in [
+        "uac_prack",
+        "uac_update",
+        "uac_session_timer",
+        "uac_hold",
+        "uac_late_offer",
+        "uac_offerless_reinvite",
+        "uac_refer",
+        "uac_info",
+        "uac_replaces_unknown",
+    ] {
+        inbound(name).await;
+    }
+}
+
+#[tokio::test]
+async fn our_call_is_rung_reliably() {
+    outbound("uas_prack", Terms::default(), invite(first_leg()), |handle, event| {
+        if let Event::Accepted { sdp, .. } = event {
+            assert!(sdp.is_some(), "the answer came with the 183");
+            hang_up(handle);
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn of_two_callees_that_answer_the_second_gets_a_bye() {
+    outbound("uas_forked_200", Terms::default(), invite(first_leg()), |_, event| {
+        assert!(!matches!(event, Event::Refused { .. }), "{event:?}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn our_late_offer_is_answered_in_the_ack() {
+    let wanted = OutgoingInvite { offer: None, ..invite(first_leg()) };
+    outbound("uas_late_offer", Terms::default(), wanted, |handle, event| {
+        if let Event::Accepted { leg, .. } = event {
+            handle.try_send(Command::Answer { leg: *leg, sdp: Bytes::from_static(ANSWER) }).unwrap();
+            hang_up(handle);
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn our_reinvite_gets_through_after_a_491() {
+    outbound("uas_reinvited", Terms::default(), invite(first_leg()), |handle, event| {
+        assert!(!matches!(event, Event::RenegotiationFailed { .. }), "{event:?}");
+        if let Event::Accepted { leg, .. } = event {
+            handle.try_send(Command::Reinvite { leg: *leg, sdp: Bytes::from_static(ANSWER) }).unwrap();
+        } else if matches!(event, Event::Renegotiated { .. }) {
+            hang_up(handle);
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn our_transfer_is_reported_to_its_end() {
+    outbound("uas_referred", Terms::default(), invite(first_leg()), |handle, event| {
+        if let Event::Accepted { leg, .. } = event {
+            let to = ReferTarget { user: "1005".to_owned(), replaces: None };
+            handle.try_send(Command::Refer { leg: *leg, to }).unwrap();
+        } else if let Event::ReferProgressed { is_over: true, status, .. } = event {
+            assert_eq!(*status, StatusCode::OK);
+            hang_up(handle);
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_session_that_is_too_brief_for_the_callee_is_asked_for_longer() {
+    let expires = Duration::from_secs(90);
+    let terms = Terms { session_timer: SessionTimerPolicy::Require, session_expires: expires, ..Terms::default() };
+    outbound("uas_session_timer", terms, invite(first_leg()), |handle, event| {
+        if matches!(event, Event::Accepted { .. }) {
+            hang_up(handle);
+        }
+    })
+    .await;
 }

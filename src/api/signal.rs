@@ -191,7 +191,7 @@ mod tests {
 
     fn incoming(call: CallId) -> Command {
         let (from, to, trunk, sdp) = ("600".into(), "1001".into(), "pbx".into(), "v=0".into());
-        Command::Notify(Notification::Incoming { call, from, to, name: None, trunk, sdp })
+        Command::Notify(Notification::Incoming { call, from, to, name: None, trunk, waiting: false, sdp })
     }
 
     fn call(n: u128) -> CallId {

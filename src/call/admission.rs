@@ -3,8 +3,8 @@
 use crate::call::AgentParty;
 use crate::call::Cause;
 use crate::call::Config;
+use crate::call::Destination;
 use crate::ids::Extension;
-use crate::ids::TrunkName;
 use crate::signaling::AgentState;
 
 /// An agent as the presence table knows them now.
@@ -27,17 +27,30 @@ pub struct Load {
     pub draining: bool,
 }
 
+/// An agent who may be rung.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Admitted {
+    /// Who.
+    pub party: AgentParty,
+    /// They have a call already: this one waits.
+    pub waiting: bool,
+}
+
 /// Whether an agent may take one more call from the trunk; the table of answers by agent state.
-pub fn admit_inbound(standing: Option<AgentStanding>, load: Load, config: &Config) -> Result<AgentParty, Cause> {
+pub fn admit_inbound(standing: Option<AgentStanding>, load: Load, config: &Config) -> Result<Admitted, Cause> {
     admit_to_node(load, config)?;
     let standing = standing.ok_or(Cause::AgentUnavailable)?;
     match standing.state {
         AgentState::Offline | AgentState::WrapUp => Err(Cause::AgentUnavailable),
         AgentState::Busy => Err(Cause::AgentBusy),
-        AgentState::Available if load.agent_calls >= config.calls_max_of(&standing.party.extension) => {
+        AgentState::Available if load.agent_calls >= config.lines_inbound(&standing.party.extension) => {
             Err(Cause::AgentBusy)
         }
-        AgentState::Available => Ok(standing.party),
+        AgentState::Available => {
+            // Whom an exception gives many lines works on all of them at once, and lets nobody wait.
+            let has_many = config.lines_max_of.contains_key(&standing.party.extension);
+            Ok(Admitted { party: standing.party, waiting: load.agent_calls > 0 && !has_many })
+        }
     }
 }
 
@@ -47,13 +60,17 @@ pub fn admit_outbound(
     dialled: &str,
     load: Load,
     config: &Config,
-) -> Result<(TrunkName, String), DialRefused> {
-    let route = config.dial_plan.route(dialled).map_err(DialRefused::Denied)?;
+) -> Result<Destination, DialRefused> {
+    let destination = config.destination(dialled).map_err(DialRefused::Denied)?;
+    // No cap and no drain holds up an emergency call.
+    if destination.emergency.is_some() {
+        return Ok(destination);
+    }
     admit_to_node(load, config).map_err(DialRefused::Refused)?;
-    if load.agent_calls >= config.calls_max_of(extension) {
+    if load.agent_calls >= config.lines_of(extension) {
         return Err(DialRefused::Refused(Cause::AgentBusy));
     }
-    Ok((route.trunk, route.number))
+    Ok(destination)
 }
 
 /// Why a dialled call does not begin.
@@ -81,6 +98,7 @@ fn admit_to_node(load: Load, config: &Config) -> Result<(), Cause> {
 mod tests {
     use super::*;
     use crate::ids::SignalingId;
+    use crate::ids::TrunkName;
     use uuid::Uuid;
 
     const IDLE: Load = Load { calls: 0, agent_calls: 0, draining: false };
@@ -110,15 +128,41 @@ mod tests {
     }
 
     #[test]
-    fn an_agent_in_a_call_is_busy() {
-        assert_eq!(answer(AgentState::Available, Load { agent_calls: 1, ..IDLE }), 486);
+    fn an_agent_in_a_call_gets_a_second_one_that_waits_and_no_third() {
+        let one = Load { agent_calls: 1, ..IDLE };
+        let admitted = admit_inbound(Some(standing(AgentState::Available)), one, &Config::default()).unwrap();
+        assert!(admitted.waiting);
+        assert_eq!(answer(AgentState::Available, Load { agent_calls: 2, ..IDLE }), 486);
+    }
+
+    #[test]
+    fn without_call_waiting_an_agent_in_a_call_is_busy_and_may_still_dial_a_second() {
+        let config = Config { call_waiting: false, ..Config::default() };
+        let one = Load { agent_calls: 1, ..IDLE };
+        assert_eq!(admit_inbound(Some(standing(AgentState::Available)), one, &config), Err(Cause::AgentBusy));
+        assert_eq!(config.lines_of(&Extension::new("1001")), 2);
     }
 
     #[test]
     fn an_exception_raises_one_agents_limit() {
-        let config = Config { agent_calls_max_of: [(Extension::new("1001"), 2)].into(), ..Config::default() };
-        let load = Load { agent_calls: 1, ..IDLE };
-        assert!(admit_inbound(Some(standing(AgentState::Available)), load, &config).is_ok());
+        let lines_max_of = [(Extension::new("1001"), 3)].into();
+        let config = Config { lines_max_of, call_waiting: false, ..Config::default() };
+        let load = Load { agent_calls: 2, ..IDLE };
+        let admitted = admit_inbound(Some(standing(AgentState::Available)), load, &config).unwrap();
+        assert!(!admitted.waiting, "who has many lines lets nobody wait");
+    }
+
+    #[test]
+    fn a_colleague_is_called_by_the_trunk_that_brings_them_back() {
+        let mut dial_plan = crate::routing::DialPlan::default();
+        dial_plan.extensions.extend(crate::routing::ExtensionRange::new("1000", "1999"));
+        let mut config = Config { dial_plan, ..Config::default() };
+        let dial = |config: &Config, to: &str| admit_outbound(&Extension::new("1001"), to, IDLE, config);
+        assert!(dial(&config, "1002").is_err(), "without a trunk for it, nothing is dialled that no rule names");
+        config.internal_trunk = Some(TrunkName::new("pbx"));
+        let found = dial(&config, "1002").unwrap();
+        assert_eq!((found.trunk, found.number.as_str()), (TrunkName::new("pbx"), "1002"));
+        assert!(dial(&config, "2002").is_err());
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! The machine of one call.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -9,17 +10,23 @@ use crate::call::CallRecord;
 use crate::call::CallTimer;
 use crate::call::Cause;
 use crate::call::Config;
+use crate::call::Hunt;
 use crate::call::Input;
 use crate::call::Output;
+use crate::call::Standing;
 use crate::call::TrunkPolicy;
 use crate::call::context::Context;
 use crate::call::phase::Phase;
 use crate::call::phase::preparing::Preparing;
 use crate::call::phase::routing::Routing;
 use crate::clock::Clock;
+use crate::ids::Extension;
 use crate::ids::TrunkName;
 use crate::recording::CallDirection;
+use crate::sip;
 use crate::sip::Invitation;
+use crate::sip::Refusal;
+use crate::sip::StatusCode;
 
 /// What a new call stands on.
 #[derive(Debug, Clone)]
@@ -34,6 +41,8 @@ pub struct Ground {
     pub config: Arc<Config>,
     /// Maps the moments of the call to wall time.
     pub clock: Clock,
+    /// Of an emergency call, the trunks to try where its first fails. No recorder holds such a call up, or ends it.
+    pub emergency: Option<Vec<TrunkName>>,
 }
 
 /// One call from its first message to its record. See [`Phase`] for where it can be.
@@ -44,26 +53,54 @@ pub struct Call {
 }
 
 impl Call {
-    /// A trunk calls an agent who can take the call.
-    pub fn inbound(ground: Ground, invitation: Invitation, now: Instant) -> Self {
-        let record = inbound_record(&ground, &invitation, now);
-        let Ground { ids, agent, trunk, config, clock } = ground;
+    /// A trunk calls agents who can take the call: those of `hunt`. The ground's agent and agent leg are its first.
+    pub fn inbound(ground: Ground, hunt: Hunt, invitation: Invitation, now: Instant) -> Self {
+        let mut record = inbound_record(&ground, &invitation, now);
+        if hunt.is_group {
+            record.extension = Extension::new(invitation.called.as_str());
+            record.agent_user = None;
+        }
+        let Ground { ids, agent, trunk, config, clock, .. } = ground;
         let mut context = Context::new(ids, agent, trunk, config, record, (clock, now));
-        let phase = Phase::Routing(Routing::begin(invitation, &mut context, now));
+        let phase = Phase::Routing(Routing::begin(invitation, hunt, &mut context, now));
         Self { context, phase }
     }
 
     /// An agent dials `number`, which the dial plan sent to `trunk`.
     pub fn outbound(ground: Ground, trunk: TrunkName, number: String, now: Instant) -> Self {
         let record = outbound_record(&ground, trunk, number, now);
-        let Ground { ids, agent, trunk, config, clock } = ground;
+        let Ground { ids, agent, trunk, config, clock, emergency } = ground;
         let mut context = Context::new(ids, agent, trunk, config, record, (clock, now));
+        context.emergency = emergency.map(VecDeque::from);
         let phase = Phase::Preparing(Preparing::begin(&mut context, now));
         Self { context, phase }
     }
 
     /// Takes one input.
+    ///
+    /// Once somebody has the call, only their browser may ask about it.
     pub fn handle(&mut self, input: Input, now: Instant) {
+        let asker = match &input {
+            Input::Request { from, .. } | Input::Consulted { from, .. } => Some(*from),
+            Input::AgentGone { session } => Some(*session),
+            Input::Sip(_) | Input::Worker(_) | Input::Recorder(_) | Input::SpareLeg(_) | Input::Shutdown => None,
+        };
+        if let Input::SpareLeg(leg) = input {
+            self.context.spare_leg = Some(leg);
+            return;
+        }
+        if asker.is_some_and(|asker| !self.phase.rings() && asker != self.context.agent.session) {
+            if let Input::Request { from, token, .. } | Input::Consulted { from, token, .. } = input {
+                self.context.deny_to(from, token, "call.unknown", "there is no such call");
+            }
+            return;
+        }
+        if let Input::Sip(event) = &input
+            && !self.phase.is_answered()
+            && self.refuse_out_of_place(event)
+        {
+            return;
+        }
         self.advance(|phase, context| phase.handle(input, context, now));
     }
 
@@ -94,9 +131,48 @@ impl Call {
         matches!(self.phase, Phase::Terminating(_) | Phase::Terminated(_))
     }
 
+    /// What others must know of it.
+    pub fn standing(&self) -> Standing {
+        Standing {
+            is_ending: self.is_ending(),
+            is_answered: self.context.record.answered.is_some(),
+            audience: self.context.audience.clone(),
+            trunk_leg: self.context.ids.trunk_leg,
+            number: self.context.party.clone(),
+        }
+    }
+
     /// Where the call is, for a person.
     pub const fn phase_name(&self) -> &'static str {
         self.phase.name()
+    }
+
+    /// Requests of the peer that only an answered call can serve. Each gets its answer all the same.
+    fn refuse_out_of_place(&mut self, event: &sip::Event) -> bool {
+        let no = |status| Refusal::new(status);
+        let command = match event {
+            sip::Event::Invited(invitation) => {
+                sip::Command::Refuse { leg: invitation.leg, refusal: no(StatusCode::CALL_DOES_NOT_EXIST) }
+            }
+            sip::Event::Referred { leg, .. } => {
+                sip::Command::RefuseRefer { leg: *leg, refusal: no(StatusCode::FORBIDDEN) }
+            }
+            sip::Event::Reinvited { leg, .. } => {
+                sip::Command::RefuseReinvite { leg: *leg, refusal: no(StatusCode::NOT_ACCEPTABLE_HERE) }
+            }
+            sip::Event::Cancelled { .. }
+            | sip::Event::Acknowledged { .. }
+            | sip::Event::Progressed { .. }
+            | sip::Event::Accepted { .. }
+            | sip::Event::Refused { .. }
+            | sip::Event::Renegotiated { .. }
+            | sip::Event::RenegotiationFailed { .. }
+            | sip::Event::ReferProgressed { .. }
+            | sip::Event::InfoReceived { .. }
+            | sip::Event::Ended { .. } => return false,
+        };
+        self.context.sip(command);
+        true
     }
 
     fn advance(&mut self, step: impl FnOnce(Phase, &mut Context) -> Phase) {

@@ -4,6 +4,8 @@
 
 use std::time::Duration;
 
+use crate::ids::CallId;
+use crate::signaling::Notification;
 use crate::sip;
 use crate::sip::Reason;
 use crate::sip::Refusal;
@@ -30,6 +32,10 @@ pub enum Cause {
     NoAnswer,
     /// The agent's device did not react to the call.
     DeviceSilent,
+    /// Nobody of a ring group took the call.
+    GroupExhausted,
+    /// The agent transferred the call.
+    Transferred,
     /// The browser's transport did not come up.
     TransportFailed,
     /// Offer and answer have no codec in common, or the description cannot be used.
@@ -76,6 +82,8 @@ impl Cause {
             Self::Rejected => row(486, 21, "rejected"),
             Self::NoAnswer => row(480, 19, "no_answer"),
             Self::DeviceSilent => row(480, 18, "device_silent"),
+            Self::GroupExhausted => row(480, 19, "group_exhausted"),
+            Self::Transferred => row(480, 16, "transferred"),
             Self::TransportFailed => row(480, 27, "transport_failed"),
             Self::NotAcceptable => row(488, 88, "not_acceptable"),
             Self::RecordingFailed => row(503, 41, "recording_failed"),
@@ -134,6 +142,12 @@ impl Cause {
         }
     }
 
+    /// What a browser is told that rings no longer, though the call may go on elsewhere.
+    pub fn ended(self, call: CallId) -> Notification {
+        let (reason, sip_code, q850) = (self.word().to_owned(), Some(self.sip_status()), Some(self.q850()));
+        Notification::Ended { call, reason, sip_code, q850 }
+    }
+
     /// The refusal of an INVITE. A 503 asks the peer to come back after `retry_after`.
     pub fn refusal(self, retry_after: Duration) -> Refusal {
         let status = StatusCode::new(self.sip_status()).unwrap_or(StatusCode::SERVER_INTERNAL_ERROR);
@@ -161,7 +175,7 @@ const fn refused_by_trunk(status: u16) -> Row {
 mod tests {
     use super::*;
 
-    const ALL: [Cause; 17] = [
+    const ALL: [Cause; 19] = [
         Cause::Hangup,
         Cause::Cancelled,
         Cause::AnsweredElsewhere,
@@ -171,6 +185,8 @@ mod tests {
         Cause::Rejected,
         Cause::NoAnswer,
         Cause::DeviceSilent,
+        Cause::GroupExhausted,
+        Cause::Transferred,
         Cause::TransportFailed,
         Cause::NotAcceptable,
         Cause::RecordingFailed,

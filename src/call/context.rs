@@ -5,6 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 use std::time::Instant;
 
+use bytes::Bytes;
+
 use crate::call::AgentParty;
 use crate::call::CallIds;
 use crate::call::CallRecord;
@@ -14,6 +16,11 @@ use crate::call::Config;
 use crate::call::Output;
 use crate::call::TrunkPolicy;
 use crate::clock::Clock;
+use crate::ids::Extension;
+use crate::ids::LegId;
+use crate::ids::SignalingId;
+use crate::ids::TrunkName;
+use crate::pii::Pii;
 use crate::recording;
 use crate::recording::Obligation;
 use crate::recording::RecordingSession;
@@ -21,6 +28,8 @@ use crate::signaling;
 use crate::signaling::Notification;
 use crate::signaling::RequestToken;
 use crate::sip;
+use crate::sip::OutgoingInvite;
+use crate::sip::Party;
 use crate::timer::Timers;
 use crate::worker;
 use crate::worker::Gate;
@@ -47,20 +56,29 @@ pub enum RecordingState {
 pub struct Context {
     /// Names of the call's parts.
     pub ids: CallIds,
-    /// The agent's side.
+    /// The agent's side; until somebody of a group accepts, its first member.
     pub agent: AgentParty,
+    /// Everybody who knows of this call.
+    pub audience: Vec<(SignalingId, Extension)>,
     /// What the trunk's calls must keep to.
     pub trunk: TrunkPolicy,
     /// The site's rules.
     pub config: Arc<Config>,
     /// The record as it stands.
     pub record: CallRecord,
+    /// The other party's number, as it is now.
+    pub party: String,
+    /// A name for a further trunk leg, should the other side transfer the call.
+    pub spare_leg: Option<LegId>,
+    /// Of an emergency call, the trunks that are still to try.
+    pub emergency: Option<VecDeque<TrunkName>>,
     /// How far the recording is.
     pub recording: RecordingState,
     /// Pending timers.
     pub timers: Timers<CallTimer>,
     clock: Clock,
     started: Instant,
+    answered_at: Option<Instant>,
     outputs: VecDeque<Output>,
 }
 
@@ -78,9 +96,15 @@ impl Context {
             Obligation::Never => RecordingState::Unwanted,
             Obligation::Required | Obligation::BestEffort => RecordingState::Wanted,
         };
+        let audience = vec![(agent.session, agent.extension.clone())];
+        let party = record.remote_number.clone();
         Self {
+            party,
+            spare_leg: None,
+            emergency: None,
             ids,
             agent,
+            audience,
             trunk,
             config,
             record,
@@ -88,6 +112,7 @@ impl Context {
             timers: Timers::default(),
             clock,
             started: now,
+            answered_at: None,
             outputs: VecDeque::with_capacity(crate::call::OUTPUTS_HINT),
         }
     }
@@ -107,6 +132,24 @@ impl Context {
         self.outputs.push_back(Output::Sip(command));
     }
 
+    /// An INVITE to the call's trunk in the agent's name.
+    pub fn outgoing_invite(&self, leg: LegId, called: String, offer: Bytes) -> OutgoingInvite {
+        let from =
+            Party { user: Pii::new(self.agent.number.clone()), display_name: Some(Pii::new(self.agent.name.clone())) };
+        OutgoingInvite {
+            leg,
+            trunk: self.record.trunk.clone(),
+            called,
+            from,
+            session_id: self.ids.session,
+            offer: Some(offer),
+            replaces: None,
+            anonymous: false,
+            headers: Vec::new(),
+            user_to_user: None,
+        }
+    }
+
     /// Asks the worker.
     pub fn worker(&mut self, command: worker::Command) {
         self.outputs.push_back(Output::Worker(command));
@@ -114,18 +157,44 @@ impl Context {
 
     /// Tells the agent's browser.
     pub fn notify(&mut self, notification: Notification) {
-        self.outputs.push_back(Output::Signaling(signaling::Command::Notify(notification)));
+        self.notify_to(self.agent.session, notification);
     }
 
-    /// Says yes to a request.
+    /// Tells one browser.
+    pub fn notify_to(&mut self, session: SignalingId, notification: Notification) {
+        self.outputs.push_back(Output::Signaling { session, command: signaling::Command::Notify(notification) });
+    }
+
+    /// Says yes to a request of the agent.
     pub fn grant(&mut self, token: RequestToken) {
-        self.outputs.push_back(Output::Signaling(signaling::Command::Reply { token, result: Ok(()) }));
+        self.grant_to(self.agent.session, token);
     }
 
-    /// Says no to a request.
+    /// Says yes to a request of one browser.
+    pub fn grant_to(&mut self, session: SignalingId, token: RequestToken) {
+        let command = signaling::Command::Reply { token, result: Ok(()) };
+        self.outputs.push_back(Output::Signaling { session, command });
+    }
+
+    /// Says no to a request of the agent.
     pub fn deny(&mut self, token: RequestToken, code: &str, message: &str) {
+        self.deny_to(self.agent.session, token, code, message);
+    }
+
+    /// Says no to a request of one browser.
+    pub fn deny_to(&mut self, session: SignalingId, token: RequestToken, code: &str, message: &str) {
         let error = signaling::Error { code: code.to_owned(), message: message.to_owned(), retryable: false };
-        self.outputs.push_back(Output::Signaling(signaling::Command::Reply { token, result: Err(error) }));
+        let command = signaling::Command::Reply { token, result: Err(error) };
+        self.outputs.push_back(Output::Signaling { session, command });
+    }
+
+    /// `agent` has the call from now on, with the browser leg `leg`.
+    pub fn join(&mut self, agent: AgentParty, leg: LegId) {
+        self.record.extension = agent.extension.clone();
+        self.record.agent_user = Some(agent.user.clone());
+        self.audience = vec![(agent.session, agent.extension.clone())];
+        self.agent = agent;
+        self.ids.agent_leg = leg;
     }
 
     /// Asks the recorder.
@@ -183,6 +252,10 @@ impl Context {
                 self.worker(worker::Command::StartTap { call, leg, tap });
                 self.notify(Notification::Recording { call, active: true });
                 self.record.recording = Some(self.ids.recording);
+                // An emergency call does not wait: it may be answered already.
+                if let Some(at) = self.answered_at {
+                    self.recorder(recording::Command::Answered { recording: self.ids.recording, at });
+                }
                 true
             }
             recording::EventKind::Sealed { .. } => {
@@ -196,23 +269,44 @@ impl Context {
     /// Notes that the recording failed. Returns whether the call may go on.
     #[must_use]
     pub fn recording_failed(&mut self, reason: String) -> bool {
-        let was_active = self.recording == RecordingState::Active;
+        // Who was told that the call is over is told nothing more of it.
+        let is_shown = self.recording == RecordingState::Active && self.record.ended.is_none();
         self.recording = RecordingState::Failed;
         self.record.recording_exception = Some(reason);
         self.alarm("recording_failed");
-        if was_active {
+        if is_shown {
             let call = self.ids.call;
             self.notify(Notification::Recording { call, active: false });
         }
-        self.trunk.recording != Obligation::Required
+        !self.recording_is_required()
+    }
+
+    /// Whether no audio may cross unrecorded. An emergency call needs no recorder.
+    fn recording_is_required(&self) -> bool {
+        self.trunk.recording == Obligation::Required && self.emergency.is_none()
+    }
+
+    /// The next trunk of an emergency call whose trunk failed it, with its policy. `false` where there is none.
+    pub fn take_next_trunk(&mut self) -> bool {
+        while let Some(name) = self.emergency.as_mut().and_then(VecDeque::pop_front) {
+            if let Some(policy) = self.config.trunks.get(&name) {
+                self.trunk = policy.clone();
+                self.record.trunk = name;
+                return true;
+            }
+        }
+        false
     }
 
     /// Whether policy lets audio cross now.
     pub fn recording_allows_audio(&self) -> bool {
+        if self.emergency.is_some() {
+            return true;
+        }
         match self.recording {
             RecordingState::Unwanted | RecordingState::Active => true,
             RecordingState::Wanted | RecordingState::Starting => false,
-            RecordingState::Failed | RecordingState::Sealed => self.trunk.recording != Obligation::Required,
+            RecordingState::Failed | RecordingState::Sealed => !self.recording_is_required(),
         }
     }
 
@@ -220,6 +314,7 @@ impl Context {
     pub fn answered(&mut self, now: Instant) {
         let call = self.ids.call;
         self.record.answered = Some(self.clock.wall(now));
+        self.answered_at = Some(now);
         if self.recording == RecordingState::Active {
             self.recorder(recording::Command::Answered { recording: self.ids.recording, at: now });
         }
@@ -236,7 +331,10 @@ impl Context {
         self.record.sip_status = sip_code;
         self.record.q850 = Some(cause.q850());
         let (call, reason) = (self.ids.call, cause.word().to_owned());
-        self.notify(Notification::Ended { call, reason, sip_code, q850: Some(cause.q850()) });
+        let ended = Notification::Ended { call, reason, sip_code, q850: Some(cause.q850()) };
+        for (session, _) in self.audience.clone() {
+            self.notify_to(session, ended.clone());
+        }
         self.publish_record();
     }
 }

@@ -8,6 +8,7 @@ use crate::call::TrunkPolicy;
 use crate::sdp;
 use crate::sip::Refusal;
 use crate::sip::StatusCode;
+use crate::worker::MediaSource;
 use crate::worker::TrunkMedia;
 
 /// A trunk leg whose media port is bound.
@@ -17,6 +18,11 @@ pub struct TrunkLeg {
     session: sdp::Session,
     pending: Option<sdp::PendingOffer>,
     media: Option<TrunkMedia>,
+    source: MediaSource,
+    /// The direction of the last description that was settled.
+    settled: sdp::Direction,
+    /// A peer that refuses SRTP may be offered RTP in the clear.
+    may_downgrade: bool,
 }
 
 /// The trunk leg with the description that our 200 will carry.
@@ -29,8 +35,9 @@ pub struct Described {
 }
 
 impl TrunkLeg {
-    /// A leg whose RTP port was bound at `bound`; its descriptions bear `sdp_session`.
-    pub fn new(policy: &TrunkPolicy, bound: SocketAddr, sdp_session: u64) -> Self {
+    /// A leg whose RTP port was bound at `bound`; its descriptions bear `sdp_session`, which no other leg of the call
+    /// has: its SRTP keys come from it and the call's secret.
+    pub fn new(policy: &TrunkPolicy, bound: SocketAddr, sdp_session: u64, secret: sdp::SrtpSecret) -> Self {
         let local = sdp::Local {
             address: policy.media_advertised,
             rtp_port: bound.port(),
@@ -38,14 +45,19 @@ impl TrunkLeg {
             telephone_event: true,
             ptime_ms: policy.ptime_ms,
             direction: sdp::Direction::SendRecv,
+            srtp: policy.srtp.as_ref().map(|srtp| secret.srtp(sdp_session, srtp.required, &srtp.suites)),
         };
-        Self { local, session: sdp::Session::new(sdp_session), pending: None, media: None }
+        let (source, settled) = (policy.media_source.clone(), local.direction);
+        let may_downgrade = policy.srtp.as_ref().is_some_and(|srtp| srtp.downgrade && !srtp.required);
+        let session = sdp::Session::new(sdp_session);
+        Self { local, session, pending: None, media: None, source, settled, may_downgrade }
     }
 
     /// Answers the peer's offer.
     pub fn answer(&mut self, offer: &[u8]) -> Result<Bytes, Refusal> {
         let (answer, negotiated) = self.session.answer(offer, &self.local).map_err(|refused| refusal(&refused))?;
-        self.media = Some(trunk_media(&negotiated));
+        self.media = Some(trunk_media(negotiated, self.source.clone()));
+        self.settled = self.local.direction;
         Ok(answer)
     }
 
@@ -56,11 +68,18 @@ impl TrunkLeg {
         offer
     }
 
+    /// After a 488 to our offer of SRTP: from now on RTP in the clear, where the trunk allows that. Once.
+    pub fn downgrade(&mut self) -> bool {
+        let downgraded = self.may_downgrade && self.local.srtp.take().is_some();
+        self.may_downgrade = false;
+        downgraded
+    }
+
     /// Takes an answer that may still change: the description of an unreliable 183.
     pub fn preview(&mut self, answer: &[u8]) -> Result<(), Refusal> {
         let Some(pending) = self.pending.clone() else { return Ok(()) };
         let negotiated = pending.accept(&mut self.session, answer).map_err(|refused| refusal(&refused))?;
-        self.media = Some(trunk_media(&negotiated));
+        self.media = Some(trunk_media(negotiated, self.source.clone()));
         Ok(())
     }
 
@@ -68,7 +87,29 @@ impl TrunkLeg {
     pub fn accept(&mut self, answer: &[u8]) -> Result<(), Refusal> {
         self.preview(answer)?;
         self.pending = None;
+        self.settled = self.local.direction;
         Ok(())
+    }
+
+    /// What our descriptions say of the stream: sendrecv unless we hold.
+    pub const fn direction(&self) -> sdp::Direction {
+        self.local.direction
+    }
+
+    /// Has our next descriptions say `direction`.
+    pub const fn set_direction(&mut self, direction: sdp::Direction) {
+        self.local.direction = direction;
+    }
+
+    /// Takes back an offer that the peer refused: the session is as it was (RFC 3261 14.1).
+    pub fn withdraw(&mut self) {
+        self.pending = None;
+        self.local.direction = self.settled;
+    }
+
+    /// Whether the peer holds us; `None` where we do not want to send, so that it cannot be told.
+    pub fn is_held_by_peer(&self) -> Option<bool> {
+        self.media.as_ref().filter(|_| self.local.direction.sends()).map(|media| !media.send)
     }
 
     /// Whether an offer of ours still waits for its answer.
@@ -77,8 +118,8 @@ impl TrunkLeg {
     }
 
     /// What was negotiated last.
-    pub const fn media(&self) -> Option<TrunkMedia> {
-        self.media
+    pub fn media(&self) -> Option<TrunkMedia> {
+        self.media.clone()
     }
 }
 
@@ -88,7 +129,7 @@ fn refusal(refused: &sdp::Refusal) -> Refusal {
     Refusal { warning, ..Refusal::new(status) }
 }
 
-const fn trunk_media(negotiated: &sdp::Negotiated) -> TrunkMedia {
+fn trunk_media(negotiated: sdp::Negotiated, source: MediaSource) -> TrunkMedia {
     TrunkMedia {
         remote: negotiated.remote_rtp,
         remote_rtcp: negotiated.remote_rtcp,
@@ -100,5 +141,7 @@ const fn trunk_media(negotiated: &sdp::Negotiated) -> TrunkMedia {
         ptime_ms: negotiated.ptime_ms,
         send: negotiated.send,
         receive: negotiated.receive,
+        srtp: negotiated.srtp,
+        source,
     }
 }

@@ -7,11 +7,13 @@ pub mod admission;
 pub mod call;
 pub mod cause;
 pub mod context;
+pub mod digits;
 pub mod io;
 pub mod leg;
 pub mod phase;
 pub mod policy;
 pub mod record;
+pub mod ring;
 
 use std::time::Instant;
 
@@ -25,8 +27,14 @@ use crate::worker::TapId;
 pub use call::Call;
 pub use cause::Cause;
 pub use policy::Config;
+pub use policy::Destination;
+pub use policy::DtmfMethod;
+pub use policy::HoldStyle;
+pub use policy::SrtpPolicy;
 pub use policy::TrunkPolicy;
 pub use record::CallRecord;
+pub use ring::Candidate;
+pub use ring::Hunt;
 
 /// The agent's side of a call, as the presence table knew it when the call began.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,6 +68,8 @@ pub struct CallIds {
     pub tap: TapId,
     /// The session id of our SDP (RFC 8866 5.2).
     pub sdp_session: u64,
+    /// From which the SRTP keys of the call's trunk legs come.
+    pub srtp: crate::sdp::SrtpSecret,
 }
 
 /// What a call is told.
@@ -69,15 +79,31 @@ pub enum Input {
     Sip(crate::sip::Event),
     /// From the worker.
     Worker(crate::worker::Event),
-    /// The agent's browser asks for something; gets exactly one reply.
+    /// An agent's browser asks for something; gets exactly one reply.
     Request {
+        /// Whose.
+        from: SignalingId,
         /// For the answer.
         token: crate::signaling::RequestToken,
         /// What.
         request: crate::signaling::CallRequest,
     },
-    /// The agent's session is over: it was closed, or did not come back within the grace period.
-    AgentGone,
+    /// The agent asks for an attended transfer; gets exactly one reply.
+    Consulted {
+        /// Whose request.
+        from: SignalingId,
+        /// For the answer.
+        token: crate::signaling::RequestToken,
+        /// The agent's other call, if it is one that can be transferred to.
+        consultation: Option<Consultation>,
+    },
+    /// An agent's session is over: it was closed, or did not come back within the grace period.
+    AgentGone {
+        /// Which.
+        session: SignalingId,
+    },
+    /// A name for a further trunk leg, should the call need one. Comes before whatever may need it.
+    SpareLeg(LegId),
     /// From the recorder.
     Recorder(crate::recording::EventKind),
     /// The gateway shuts down and waits no longer.
@@ -91,8 +117,13 @@ pub enum Output {
     Sip(crate::sip::Command),
     /// For the call's worker.
     Worker(crate::worker::Command),
-    /// For the agent's browser.
-    Signaling(crate::signaling::Command),
+    /// For an agent's browser.
+    Signaling {
+        /// Whose.
+        session: SignalingId,
+        /// What it is told.
+        command: crate::signaling::Command,
+    },
     /// For the recorder.
     Recorder(crate::recording::Command),
     /// The call record changed; the latest stands.
@@ -112,8 +143,42 @@ pub enum CallTimer {
     Answer,
     /// After accept: transport and required recorder must be up.
     Transport,
+    /// The other side must carry out the agent's transfer.
+    Transfer,
+    /// The party that the other side transferred us to must answer.
+    Move,
+    /// A transferor must say BYE.
+    Retire,
+    /// The next digit leaves by INFO.
+    Digit,
     /// A `CANCELled` INVITE must end, a session close, a recording seal.
     Ending,
+}
+
+/// The other call of an attended transfer, as the registry knows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Consultation {
+    /// Its trunk leg.
+    pub leg: LegId,
+    /// Its trunk.
+    pub trunk: crate::ids::TrunkName,
+    /// The consulted party.
+    pub number: String,
+}
+
+/// What others must know of a call: its registry, and through it the next call of the same agent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Standing {
+    /// Both sides have been told that it is over: the agent is free again, though media closes.
+    pub is_ending: bool,
+    /// It was answered.
+    pub is_answered: bool,
+    /// Sessions that may ask about it, and whose agents it keeps busy.
+    pub audience: Vec<(SignalingId, crate::ids::Extension)>,
+    /// The trunk's leg, as it is now.
+    pub trunk_leg: LegId,
+    /// The other party's number, as it is now.
+    pub number: String,
 }
 
 /// How many commands may wait to be taken out of one call; a turn makes a handful.

@@ -1,5 +1,6 @@
 //! The command line: one file a verb. Only here may the process print and choose its exit code.
 
+mod calls;
 mod check;
 mod demo;
 mod migrate;
@@ -45,6 +46,9 @@ enum Verb {
     Check,
     /// Bring the database to this version's schema
     Migrate,
+    /// Find calls, and show what happened in one
+    #[command(subcommand)]
+    Calls(calls::Verb),
     /// Find, export and verify recordings
     #[command(subcommand)]
     Recordings(recordings::Verb),
@@ -77,6 +81,7 @@ fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Verb::Serve => block_on(serve::run(crate::config::load(&config)?)),
         Verb::Demo(arguments) => demo::run(arguments),
         Verb::Migrate => block_on(migrate::run(crate::config::load(&config)?)),
+        Verb::Calls(verb) => block_on(calls::run(verb, crate::config::load(&config)?, output)),
         Verb::Recordings(verb) => block_on(recordings::run(verb, config, output)),
     }
 }

@@ -2,11 +2,16 @@
 //!
 //! Rooms never import this; the composition root does.
 
+mod agents;
 mod env;
 mod error;
+mod media;
 mod raw;
+mod raw_calls;
+mod raw_trunk;
 mod rooms;
 mod secret;
+mod sip;
 mod trunk;
 mod value;
 
@@ -63,10 +68,20 @@ pub struct Config {
 /// Where SIP listens.
 #[derive(Debug, Clone)]
 pub struct SipListen {
-    /// UDP.
-    pub udp: SocketAddr,
-    /// TCP.
-    pub tcp: Option<SocketAddr>,
+    /// UDP; the first for every trunk, then one for each trunk with an interface of its own.
+    pub udp: Vec<SocketAddr>,
+    /// TCP, likewise.
+    pub tcp: Vec<SocketAddr>,
+    /// TLS, likewise.
+    pub tls: Vec<SocketAddr>,
+    /// Certificates and trust.
+    pub tls_files: crate::sip::io::tls::Config,
+    /// Between pings on idle connections of trunks; `None` sends none.
+    pub keep_alive: Option<Duration>,
+    /// Targets that are names, to be resolved.
+    pub places: Vec<crate::sip::io::resolve::TrunkPlaces>,
+    /// Whom to ask for names; the system's where empty.
+    pub nameservers: Vec<SocketAddr>,
 }
 
 /// HTTP listeners.
@@ -229,10 +244,81 @@ mod tests {
         }
     }
 
+    fn trunk_of(keys: &str) -> raw::Trunk {
+        parse(&source(&with_trunk_keys(keys)), Vec::new()).unwrap().trunk.remove(0)
+    }
+
+    #[test]
+    fn keys_in_readable_signalling_are_refused_unless_it_is_said() {
+        for mode in ["optional", "required"] {
+            let complaint = complaint(&with_trunk_keys(&format!("srtp = \"{mode}\"")));
+            assert!(complaint.contains("insecure_sdes = true"), "{complaint}");
+        }
+        let trunk = trunk_of("srtp = \"optional\"\ninsecure_sdes = true\ndowngrade = true");
+        let policy = media::srtp(&trunk, &source("")).unwrap().unwrap();
+        assert!(!policy.required && policy.downgrade);
+        assert_eq!(policy.suites, crate::worker::SrtpSuite::ALL);
+        assert_eq!(media::srtp(&trunk_of(""), &source("")).unwrap(), None);
+    }
+
+    #[test]
+    fn a_downgrade_is_for_optional_srtp_only() {
+        for keys in ["downgrade = true", "srtp = \"required\"\ninsecure_sdes = true\ndowngrade = true"] {
+            let complaint = complaint(&with_trunk_keys(keys));
+            assert!(complaint.contains("`downgrade` is for srtp = \"optional\" only"), "{complaint}");
+        }
+        let complaint = complaint(&with_trunk_keys("srtp = \"required\"\ninsecure_sdes = true\nsrtp_suites = []"));
+        assert!(complaint.contains("expected at least one suite"), "{complaint}");
+    }
+
+    #[test]
+    fn symmetric_media_needs_networks() {
+        let complaint = complaint(&with_trunk_keys("media_source = \"symmetric\""));
+        assert!(complaint.contains("`media_networks`"), "{complaint}");
+        let trunk = trunk_of("media_source = \"symmetric\"\nmedia_networks = [\"192.0.2.0/24\"]");
+        let crate::worker::MediaSource::Symmetric(networks) = media::media_source(&trunk, &source("")).unwrap() else {
+            panic!("not symmetric")
+        };
+        assert!(networks[0].contains("192.0.2.9".parse().unwrap()));
+    }
+
+    #[test]
+    fn hold_music_that_cannot_be_read_is_refused() {
+        let complaint = complaint(&EXAMPLE.replace(
+            "trunk_ports = \"20000-29999\"",
+            "trunk_ports = \"20000-29999\"\nhold_music_file = \"Cargo.toml\"",
+        ));
+        assert!(complaint.contains("this is no WAV file"), "{complaint}");
+    }
+
+    #[test]
+    fn what_cannot_be_done_yet_is_refused_and_says_what_can() {
+        for (key, value, hint) in [
+            ("transfer", "bridge", "expected \"refer\""),
+            ("transfer", "refer_then_bridge", "expected \"refer\""),
+            ("record_after_transfer", "continue", "expected \"stop\""),
+            ("internal_calls", "local", "expected \"via_trunk\" or \"off\""),
+        ] {
+            let (head, rest) = EXAMPLE.split_once(&format!("# {key} = \"")).unwrap();
+            let (_, rest) = rest.split_once('"').unwrap();
+            let complaint = complaint(&format!("{head}{key} = \"{value}\"{rest}"));
+            assert!(complaint.contains(hint), "{complaint}");
+        }
+    }
+
+    #[test]
+    fn a_group_of_nobody_or_with_a_member_twice_is_refused() {
+        for members in ["[]", "[\"1001\", \"1001\"]"] {
+            let text = EXAMPLE.replace("members = [\"1001\", \"1002\"]", &format!("members = {members}"));
+            let complaint = complaint(&text);
+            assert!(complaint.contains("each of them once"), "{complaint}");
+        }
+    }
+
     #[test]
     fn the_environment_overrules_the_file() {
-        let variable = ("TANDEM__AGENTS__CALLS_MAX".to_owned(), "7".to_owned());
+        let variable = ("TANDEM__AGENTS__LINES_MAX".to_owned(), "7".to_owned());
         let file = parse(&source(EXAMPLE), env::overrides(std::iter::once(variable))).unwrap();
-        assert_eq!(file.agents.calls_max, 7);
+        assert_eq!(*file.agents.lines_max.get_ref(), 7);
     }
 }

@@ -2,7 +2,6 @@
 //!
 //! `config/tandem.example.toml` explains every key.
 
-use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -10,14 +9,33 @@ use std::path::PathBuf;
 use serde::Deserialize;
 use toml::Spanned;
 
+pub(super) use crate::config::raw_calls::Agents;
+pub(super) use crate::config::raw_calls::DtmfMethod;
+pub(super) use crate::config::raw_calls::Group;
+pub(super) use crate::config::raw_calls::HoldStyle;
+pub(super) use crate::config::raw_calls::InternalCalls;
+pub(super) use crate::config::raw_calls::RecordAfterTransfer;
+pub(super) use crate::config::raw_calls::Strategy;
+pub(super) use crate::config::raw_calls::TransferMethod;
+pub(super) use crate::config::raw_trunk::Codec;
+pub(super) use crate::config::raw_trunk::Direction;
+pub(super) use crate::config::raw_trunk::Line;
+pub(super) use crate::config::raw_trunk::MediaSource;
+pub(super) use crate::config::raw_trunk::NumberOf;
+pub(super) use crate::config::raw_trunk::NumberRule;
+pub(super) use crate::config::raw_trunk::RecordingObligation;
+pub(super) use crate::config::raw_trunk::ReliableProvisionals;
+pub(super) use crate::config::raw_trunk::SessionTimer;
+pub(super) use crate::config::raw_trunk::SrtpMode;
+pub(super) use crate::config::raw_trunk::Suite;
+pub(super) use crate::config::raw_trunk::Trunk;
+pub(super) use crate::config::raw_trunk::User;
+
 use crate::auth::io::desk::DeskConfig;
-use crate::config::trunk;
 use crate::config::value::Digits;
 use crate::config::value::Extensions;
-use crate::config::value::Network;
 use crate::config::value::Ports;
 use crate::config::value::Span;
-use crate::config::value::Target;
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -31,6 +49,8 @@ pub(super) struct File {
     pub(super) dial: Dial,
     #[serde(default)]
     pub(super) agents: Agents,
+    #[serde(default)]
+    pub(super) group: Vec<Group>,
     pub(super) media: Media,
     pub(super) http: Http,
     #[serde(default)]
@@ -80,87 +100,21 @@ impl Default for Log {
 pub(super) struct Sip {
     pub(super) udp: Spanned<SocketAddr>,
     pub(super) tcp: Option<Spanned<SocketAddr>>,
+    pub(super) tls: Option<Spanned<SocketAddr>>,
+    pub(super) certificate_file: Option<PathBuf>,
+    pub(super) key_file: Option<PathBuf>,
+    pub(super) client_ca_file: Option<PathBuf>,
+    #[serde(default)]
+    pub(super) require_client_certificate: bool,
+    #[serde(default = "keep_alive")]
+    pub(super) keep_alive: Span,
+    #[serde(default)]
+    pub(super) nameservers: Vec<SocketAddr>,
     pub(super) advertised: Option<String>,
 }
 
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Trunk {
-    pub(super) name: Spanned<String>,
-    pub(super) networks: Vec<Network>,
-    pub(super) targets: Vec<Target>,
-    pub(super) domain: Option<String>,
-    #[serde(default = "both_laws")]
-    pub(super) codecs: Spanned<Vec<Codec>>,
-    #[serde(default = "twenty_ms")]
-    pub(super) ptime: Spanned<Span>,
-    pub(super) media_bind: Spanned<IpAddr>,
-    pub(super) media_advertised: Option<IpAddr>,
-    #[serde(default)]
-    pub(super) recording: RecordingObligation,
-    pub(super) username: Option<String>,
-    pub(super) password: Option<String>,
-    pub(super) password_file: Option<PathBuf>,
-    pub(super) realm: Option<String>,
-    #[serde(default = "no")]
-    pub(super) challenge: Spanned<bool>,
-    #[serde(default)]
-    pub(super) users: Vec<trunk::User>,
-    #[serde(default)]
-    pub(super) line: Vec<trunk::Line>,
-    #[serde(default)]
-    pub(super) numbers: Vec<trunk::NumberRule>,
-    #[serde(default = "trunk::thirty_seconds")]
-    pub(super) options_interval: Span,
-    #[serde(default = "trunk::two")]
-    pub(super) options_misses: u32,
-    #[serde(default = "nothing")]
-    pub(super) failover_on: Spanned<Vec<u16>>,
-    pub(super) calls_max: Option<usize>,
-    pub(super) calls_per_second: Option<u32>,
-    #[serde(default = "trunk::five_seconds")]
-    pub(super) retry_after: Span,
-    #[serde(default = "nothing")]
-    pub(super) headers_in: Spanned<Vec<String>>,
-    #[serde(default = "nothing")]
-    pub(super) headers_out: Spanned<Vec<String>>,
-    #[serde(default)]
-    pub(super) trusts_identity: bool,
-    #[serde(default)]
-    pub(super) asserted_identity: bool,
-}
-
-fn no() -> Spanned<bool> {
-    Spanned::new(0..0, false)
-}
-
-fn nothing<T>() -> Spanned<Vec<T>> {
-    Spanned::new(0..0, Vec::new())
-}
-
-fn both_laws() -> Spanned<Vec<Codec>> {
-    Spanned::new(0..0, vec![Codec::Pcma, Codec::Pcmu])
-}
-
-fn twenty_ms() -> Spanned<Span> {
-    Spanned::new(0..0, Span(std::time::Duration::from_millis(20)))
-}
-
-#[derive(Debug, Deserialize, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Codec {
-    #[serde(rename = "PCMU")]
-    Pcmu,
-    #[serde(rename = "PCMA")]
-    Pcma,
-}
-
-#[derive(Debug, Deserialize, Clone, Copy, PartialEq, Eq, Default)]
-#[serde(rename_all = "snake_case")]
-pub(super) enum RecordingObligation {
-    #[default]
-    Required,
-    BestEffort,
-    Never,
+const fn keep_alive() -> Span {
+    Span(crate::limits::SIP_STREAM_KEEP_ALIVE)
 }
 
 #[derive(Debug, Deserialize)]
@@ -195,33 +149,6 @@ pub(super) struct DialRule {
 }
 
 #[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub(super) struct Agents {
-    pub(super) calls_max: usize,
-    pub(super) calls_max_of: BTreeMap<String, usize>,
-    pub(super) no_answer: Span,
-    pub(super) device_timeout: Span,
-    pub(super) transport_timeout: Span,
-    pub(super) dial_timeout: Span,
-    pub(super) resume: Span,
-}
-
-impl Default for Agents {
-    fn default() -> Self {
-        let call = crate::call::Config::default();
-        Self {
-            calls_max: call.agent_calls_max,
-            calls_max_of: BTreeMap::new(),
-            no_answer: Span(call.no_answer),
-            device_timeout: Span(call.device_timeout),
-            transport_timeout: Span(call.transport_timeout),
-            dial_timeout: Span(call.dial_timeout),
-            resume: Span(std::time::Duration::from_mins(1)),
-        }
-    }
-}
-
-#[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Media {
     pub(super) workers: Option<Spanned<usize>>,
@@ -234,6 +161,7 @@ pub(super) struct Media {
     pub(super) rtp_timeout: Span,
     #[serde(default = "thousand")]
     pub(super) calls_max: usize,
+    pub(super) hold_music_file: Option<Spanned<PathBuf>>,
 }
 
 fn minute() -> Span {

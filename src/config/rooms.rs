@@ -13,11 +13,13 @@ use crate::auth::lockout::LockoutConfig;
 use crate::auth::role::RoleMap;
 use crate::call::TrunkPolicy;
 use crate::codec::TrunkCodec;
+use crate::config;
 use crate::config::Config;
 use crate::config::Http;
-use crate::config::SipListen;
+use crate::config::agents;
 use crate::config::error::ConfigError;
 use crate::config::error::Source;
+use crate::config::media;
 use crate::config::raw;
 use crate::config::secret;
 use crate::config::trunk;
@@ -29,9 +31,6 @@ use crate::recording::io::thread::RecordingConfig;
 use crate::routing::DialPlan;
 use crate::routing::DialRule;
 use crate::routing::Emergency;
-use crate::sip;
-use crate::sip::user_agent::Network;
-use crate::sip::user_agent::Target;
 use crate::telemetry;
 
 /// Packet times that a trunk may ask for, in milliseconds.
@@ -43,14 +42,13 @@ pub(super) fn build(file: raw::File, source: &Source) -> Result<Config, ConfigEr
     let call = call(&file, source)?;
     let mut trunks = Vec::new();
     for trunk in &file.trunk {
-        let peering = trunk::peering(trunk, source, &folder)?;
-        trunks.push(sip::user_agent::Trunk { peering, ..user_agent_trunk(trunk, file.sip.advertised.clone()) });
+        trunks.push(trunk::user_agent_trunk(trunk, file.sip.advertised.clone(), source, &folder)?);
     }
     Ok(Config {
         node_name: file.node.name.clone(),
         drain_timeout: file.node.drain_timeout.0,
         log: log(&file.log),
-        sip: sip_listen(&file.sip, source)?,
+        sip: config::sip::listen(&file, source, &folder)?,
         trunks,
         workers: workers(&file.media, source)?,
         worker: worker(&file.media, source)?,
@@ -96,6 +94,8 @@ fn call(file: &raw::File, source: &Source) -> Result<crate::call::Config, Config
     let extensions = file.dial.extensions.iter().map(|block| block.0.clone()).collect();
     let emergency = emergency(file, source)?;
     let agents = &file.agents;
+    let groups = agents::groups(&file.group, source)?;
+    let internal_trunk = agents::internal_trunk(agents, &file.trunk, source)?;
     Ok(crate::call::Config {
         dial_plan: DialPlan { extensions, rules, emergency },
         trunks,
@@ -103,8 +103,12 @@ fn call(file: &raw::File, source: &Source) -> Result<crate::call::Config, Config
         dial_timeout: agents.dial_timeout.0,
         device_timeout: agents.device_timeout.0,
         transport_timeout: agents.transport_timeout.0,
-        agent_calls_max: agents.calls_max,
-        agent_calls_max_of: agents.calls_max_of.iter().map(|(who, max)| (Extension::new(who.as_str()), *max)).collect(),
+        call_waiting: agents.call_waiting,
+        lines_max: agents::lines_max(&agents.lines_max, source)?,
+        lines_max_of: agents.lines_max_of.iter().map(|(who, max)| (Extension::new(who.as_str()), *max)).collect(),
+        groups,
+        internal_trunk,
+        transfer_timeout: agents.transfer_timeout.0,
         calls_max: file.media.calls_max,
         ..crate::call::Config::default()
     })
@@ -136,7 +140,20 @@ fn trunk_policy(trunk: &raw::Trunk, source: &Source) -> Result<TrunkPolicy, Conf
     let shown = trunk.media_advertised.is_some();
     check_shown(media_address, trunk.media_bind.span(), shown, "media_advertised", source)?;
     let media_advertised = trunk.media_advertised.unwrap_or(media_address);
-    Ok(TrunkPolicy { media_address, media_advertised, codecs, ptime_ms, recording })
+    agents::check_transfer(trunk, source)?;
+    let (hold_style, dtmf) = agents::styles(trunk);
+    let (srtp, media_source) = (media::srtp(trunk, source)?, media::media_source(trunk, source)?);
+    Ok(TrunkPolicy {
+        media_address,
+        media_advertised,
+        codecs,
+        ptime_ms,
+        recording,
+        srtp,
+        media_source,
+        hold_style,
+        dtmf,
+    })
 }
 
 fn dial_rule(
@@ -182,43 +199,20 @@ fn emergency(file: &raw::File, source: &Source) -> Result<Emergency, ConfigError
     Ok(Emergency { numbers, outside_prefix: file.dial.outside_prefix.clone(), trunks })
 }
 
-fn sip_listen(sip: &raw::Sip, source: &Source) -> Result<SipListen, ConfigError> {
-    for address in std::iter::once(&sip.udp).chain(&sip.tcp) {
-        check_shown(address.get_ref().ip(), address.span(), sip.advertised.is_some(), "advertised", source)?;
-    }
-    Ok(SipListen { udp: *sip.udp.get_ref(), tcp: sip.tcp.as_ref().map(|address| *address.get_ref()) })
-}
-
 /// A wildcard can be listened on, but no peer can be told to send there: the address to tell must be given.
-fn check_shown(bind: IpAddr, at: Range<usize>, shown: bool, key: &str, source: &Source) -> Result<(), ConfigError> {
+pub(super) fn check_shown(
+    bind: IpAddr,
+    at: Range<usize>,
+    shown: bool,
+    key: &str,
+    source: &Source,
+) -> Result<(), ConfigError> {
     if bind.is_unspecified() && !shown {
         let message =
             format!("{bind} cannot be told to a peer; expected an address of this host, or `{key}` beside it");
         return Err(source.wrong(at, message));
     }
     Ok(())
-}
-
-fn user_agent_trunk(trunk: &raw::Trunk, advertised: Option<String>) -> sip::user_agent::Trunk {
-    let target = |target: &crate::config::value::Target| {
-        let (transport, address) = target.0;
-        Target { transport, address, tcp_for_large: false }
-    };
-    let network = |network: &crate::config::value::Network| {
-        let (address, prefix_len) = network.0;
-        Network { address, prefix_len }
-    };
-    sip::user_agent::Trunk {
-        name: TrunkName::new(trunk.name.get_ref().as_str()),
-        networks: trunk.networks.iter().map(network).collect(),
-        targets: trunk.targets.iter().map(target).collect(),
-        domain: trunk.domain.clone(),
-        advertised,
-        bind: None,
-        trusts_identity: trunk.trusts_identity,
-        headers: Vec::new(),
-        peering: sip::user_agent::Peering::default(),
-    }
 }
 
 fn workers(media: &raw::Media, source: &Source) -> Result<Option<usize>, ConfigError> {
@@ -254,8 +248,8 @@ fn signaling(http: &raw::Http, agents: &raw::Agents, call: &crate::call::Config)
         origins: http.origins.iter().cloned().collect(),
         allow_no_origin: http.allow_no_origin,
         resume_grace: agents.resume.0,
-        calls_max: defaults.calls_max.max(call.agent_calls_max),
-        calls_max_of: call.agent_calls_max_of.clone(),
+        calls_max: defaults.calls_max.max(call.lines_max),
+        calls_max_of: call.lines_max_of.clone(),
         messages_per_second: http.messages_per_second.unwrap_or(defaults.messages_per_second),
         ..defaults
     }
@@ -323,6 +317,7 @@ fn worker(media: &raw::Media, source: &Source) -> Result<crate::worker::io::Conf
         trunk_ports: media.trunk_ports.0.clone(),
         rtp_timeout: media.rtp_timeout.0,
         calls_max: media.calls_max,
+        hold_music: media::hold_music(media, source)?,
         ..crate::worker::io::Config::default()
     })
 }

@@ -1,102 +1,76 @@
-//! `[[trunk]]`'s operator's part: credentials, lines, numbers, caps, headers.
+//! What a `[[trunk]]` is to the user agent: where it is, its dialogs' terms, credentials, lines, numbers, caps, headers.
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::path::PathBuf;
 
-use serde::Deserialize;
 use toml::Spanned;
 
 use crate::config::error::ConfigError;
 use crate::config::error::Source;
 use crate::config::raw;
 use crate::config::secret;
-use crate::config::value::Digits;
-use crate::config::value::Span;
+use crate::config::sip;
+use crate::config::value::Network;
+use crate::ids::TrunkName;
 use crate::limits;
 use crate::sip::StatusCode;
+use crate::sip::dialog::Terms;
+use crate::sip::dialog::terms::MIN_SE;
+use crate::sip::dialog::terms::ReliableProvisionals;
+use crate::sip::dialog::terms::SessionTimerPolicy;
 use crate::sip::digest::Credentials;
 use crate::sip::digest::server::Guard;
 use crate::sip::digest::server::UserSecret;
 use crate::sip::message::Uri;
+use crate::sip::user_agent;
+use crate::sip::user_agent::NatQuirks;
 use crate::sip::user_agent::Peering;
 use crate::sip::user_agent::identity;
 use crate::sip::user_agent::peering;
 
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Line {
-    aor: Spanned<String>,
-    contact_user: Option<String>,
-    extension: Option<String>,
-    auth_user: Option<String>,
-    password: Option<String>,
-    password_file: Option<PathBuf>,
-    #[serde(default = "yes")]
-    register: bool,
-    #[serde(default = "hour")]
-    expires: Span,
+/// What the user agent is told of a trunk. Paths are seen from `folder`.
+pub(super) fn user_agent_trunk(
+    trunk: &raw::Trunk,
+    advertised: Option<String>,
+    source: &Source,
+    folder: &Path,
+) -> Result<user_agent::Trunk, ConfigError> {
+    let network = |network: &Network| {
+        let (address, prefix_len) = network.0;
+        user_agent::Network { address, prefix_len }
+    };
+    Ok(user_agent::Trunk {
+        name: TrunkName::new(trunk.name.get_ref().as_str()),
+        networks: trunk.networks.iter().map(network).collect(),
+        targets: sip::targets(trunk),
+        domain: trunk.domain.clone(),
+        advertised: trunk.advertised_sip.clone().or(advertised),
+        bind: trunk.bind.as_ref().map(|bind| *bind.get_ref()),
+        nat: NatQuirks { force_rport: trunk.force_rport, contact_from_source: trunk.contact_from_source },
+        trusts_identity: trunk.trusts_identity,
+        headers: Vec::new(),
+        peering: peering(trunk, source, folder)?,
+        terms: terms(trunk, source)?,
+    })
 }
 
-const fn yes() -> bool {
-    true
-}
-
-fn hour() -> Span {
-    Span(std::time::Duration::from_hours(1))
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct User {
-    name: String,
-    password: Option<String>,
-    password_file: Option<PathBuf>,
-    ha1: Option<Spanned<String>>,
-    ha1_sha256: Option<Spanned<String>>,
-}
-
-#[derive(Debug, Deserialize, Clone, Copy)]
-#[serde(rename_all = "snake_case")]
-enum Direction {
-    In,
-    Out,
-}
-
-#[derive(Debug, Deserialize, Clone, Copy, Default)]
-#[serde(rename_all = "snake_case")]
-enum NumberOf {
-    Caller,
-    Called,
-    #[default]
-    Both,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct NumberRule {
-    direction: Direction,
-    #[serde(default)]
-    of: NumberOf,
-    #[serde(default)]
-    prefix: String,
-    digits: Digits,
-    #[serde(default)]
-    strip: usize,
-    #[serde(default)]
-    prepend: String,
-}
-
-pub(super) fn thirty_seconds() -> Span {
-    Span(std::time::Duration::from_secs(30))
-}
-
-pub(super) fn five_seconds() -> Span {
-    Span(std::time::Duration::from_secs(5))
-}
-
-pub(super) const fn two() -> u32 {
-    2
+/// What a trunk's dialogs may do. Session intervals are whole seconds on the wire.
+fn terms(trunk: &raw::Trunk, source: &Source) -> Result<Terms, ConfigError> {
+    let session_expires = trunk.session_expires.get_ref().0;
+    if session_expires < MIN_SE || session_expires.subsec_nanos() != 0 {
+        let message = "expected whole seconds, at least 90s (RFC 4028 4)".to_owned();
+        return Err(source.wrong(trunk.session_expires.span(), message));
+    }
+    let reliable_provisionals = match trunk.reliable_provisionals {
+        raw::ReliableProvisionals::Required => ReliableProvisionals::Required,
+        raw::ReliableProvisionals::Offered => ReliableProvisionals::Offered,
+    };
+    let session_timer = match trunk.session_timer {
+        raw::SessionTimer::Off => SessionTimerPolicy::Off,
+        raw::SessionTimer::Accept => SessionTimerPolicy::Accept,
+        raw::SessionTimer::Require => SessionTimerPolicy::Require,
+    };
+    Ok(Terms { reliable_provisionals, session_timer, session_expires })
 }
 
 /// What the user agent is told of a trunk's operator.
@@ -153,7 +127,7 @@ fn guard(trunk: &raw::Trunk, source: &Source, folder: &Path) -> Result<Option<Gu
     Ok(Some(Guard { realm, users }))
 }
 
-fn user_secret(user: &User, source: &Source, folder: &Path) -> Result<UserSecret, ConfigError> {
+fn user_secret(user: &raw::User, source: &Source, folder: &Path) -> Result<UserSecret, ConfigError> {
     let file = user.password_file.clone().map(|path| secret::beside(folder, path));
     let password = secret::optional("trunk.users.password", user.password.clone(), file.as_deref())?;
     let hashed = |hash: &Spanned<String>, digits: usize| {
@@ -194,7 +168,7 @@ fn lines(trunk: &raw::Trunk, source: &Source, folder: &Path) -> Result<Vec<peeri
     Ok(lines)
 }
 
-fn line(line: &Line, trunk: &raw::Trunk, source: &Source, folder: &Path) -> Result<peering::Line, ConfigError> {
+fn line(line: &raw::Line, trunk: &raw::Trunk, source: &Source, folder: &Path) -> Result<peering::Line, ConfigError> {
     let wrong = || {
         source.wrong(line.aor.span(), "expected an address of record such as \"sip:2001@pbx.example.com\"".to_owned())
     };
@@ -232,16 +206,16 @@ fn crossing(names: &Spanned<Vec<String>>, source: &Source) -> Result<Vec<String>
     Ok(names.get_ref().clone())
 }
 
-fn number_rule(rule: &NumberRule) -> peering::NumberRule {
+fn number_rule(rule: &raw::NumberRule) -> peering::NumberRule {
     peering::NumberRule {
         direction: match rule.direction {
-            Direction::In => peering::Direction::In,
-            Direction::Out => peering::Direction::Out,
+            raw::Direction::In => peering::Direction::In,
+            raw::Direction::Out => peering::Direction::Out,
         },
         number_of: match rule.of {
-            NumberOf::Caller => peering::NumberOf::Caller,
-            NumberOf::Called => peering::NumberOf::Called,
-            NumberOf::Both => peering::NumberOf::Both,
+            raw::NumberOf::Caller => peering::NumberOf::Caller,
+            raw::NumberOf::Called => peering::NumberOf::Called,
+            raw::NumberOf::Both => peering::NumberOf::Both,
         },
         prefix: rule.prefix.clone(),
         digits_min: *rule.digits.0.start(),

@@ -1,7 +1,6 @@
 //! Kinds of values that the configuration writes as text: durations, address blocks, port ranges, targets.
 
 use std::net::IpAddr;
-use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
@@ -9,6 +8,8 @@ use serde::Deserialize;
 
 use crate::routing::ExtensionRange;
 use crate::sip::Transport;
+use crate::sip::io::resolve::Place;
+use crate::sip::message::Host;
 
 macro_rules! text_value {
     ($(#[$doc:meta])* $name:ident($inner:ty)) => {
@@ -40,8 +41,9 @@ text_value! {
     Digits(RangeInclusive<usize>)
 }
 text_value! {
-    /// Where a trunk is reached: `udp:192.0.2.1:5060` or `tcp:[2001:db8::1]:5060`.
-    Target((Transport, SocketAddr))
+    /// Where a trunk is reached: `udp:192.0.2.1:5060`, `tls:[2001:db8::1]:5061`, `tcp:pbx.example.com`,
+    /// `sip:example.com`.
+    Target(Place)
 }
 
 impl TryFrom<String> for Span {
@@ -127,18 +129,30 @@ impl TryFrom<String> for Target {
     type Error = String;
 
     fn try_from(text: String) -> Result<Self, String> {
-        let parsed = text.split_once(':').and_then(|(transport, address)| {
-            let transport = match transport {
-                "udp" => Transport::Udp,
-                "tcp" => Transport::Tcp,
-                _ => return None,
-            };
-            Some((transport, address.parse().ok()?))
-        });
-        parsed
-            .map(Self)
-            .ok_or_else(|| format!("{text:?} is not a target; expected \"udp:ADDRESS:PORT\" or \"tcp:ADDRESS:PORT\""))
+        place(&text).map(Self).ok_or_else(|| {
+            format!(
+                "{text:?} is not a target; expected \"udp:HOST:PORT\", \"tcp:HOST:PORT\", \"tls:HOST:PORT\", the same \
+                 without port (DNS SRV), or \"sip:DOMAIN\" (DNS NAPTR)"
+            )
+        })
     }
+}
+
+/// A host with its transport; without a port the host is a name, for which there are SRV records.
+fn place(text: &str) -> Option<Place> {
+    let (scheme, rest) = text.split_once(':')?;
+    let transport = match scheme {
+        "sip" => None,
+        scheme => Some(Transport::from_name(scheme).filter(|_| scheme.chars().all(|c| c.is_ascii_lowercase()))?),
+    };
+    let (host, port) = match rest.rsplit_once(':') {
+        Some((host, port)) if !port.ends_with(']') => (host, Some(port.parse().ok().filter(|port| *port > 0)?)),
+        Some(_) | None => (rest, None),
+    };
+    let place = Place { transport, host: Host::parse(host)?, port };
+    let is_name = matches!(place.host, Host::Name(_));
+    let fits = if is_name { transport.is_some() || port.is_none() } else { transport.is_some() && port.is_some() };
+    fits.then_some(place)
 }
 
 #[cfg(test)]
@@ -174,9 +188,24 @@ mod tests {
 
     #[test]
     fn a_target_names_its_transport() {
-        let target = Target::try_from("tcp:[::1]:5070".to_owned()).unwrap();
-        assert_eq!(target.0, (Transport::Tcp, "[::1]:5070".parse().unwrap()));
-        assert!(Target::try_from("127.0.0.1:5070".to_owned()).is_err());
-        assert!(Target::try_from("sctp:127.0.0.1:5070".to_owned()).is_err());
+        let place = |text: &str| Target::try_from(text.to_owned()).map(|target| target.0);
+        let host = |text: &str| Host::parse(text).unwrap();
+        let expected = |transport, name: &str, port| Ok(Place { transport, host: host(name), port });
+        assert_eq!(place("tcp:[::1]:5070"), expected(Some(Transport::Tcp), "[::1]", Some(5070)));
+        assert_eq!(place("tls:pbx.example.com:5061"), expected(Some(Transport::Tls), "pbx.example.com", Some(5061)));
+        assert_eq!(place("udp:pbx.example.com"), expected(Some(Transport::Udp), "pbx.example.com", None));
+        assert_eq!(place("sip:example.com"), expected(None, "example.com", None));
+        let wrong = [
+            "127.0.0.1:5070",
+            "sctp:127.0.0.1:5070",
+            "udp:127.0.0.1",
+            "tcp:[::1]",
+            "sip:example.com:5060",
+            "udp:",
+            "udp:pbx:0",
+        ];
+        for wrong in wrong {
+            assert!(place(wrong).is_err(), "{wrong}");
+        }
     }
 }

@@ -1,16 +1,15 @@
 //! The call ladder: who said what to whom, on one clock, as seen from outside the gateway.
 
-use std::fmt::Write as _;
 use std::time::Instant;
 
 use tokio::sync::mpsc;
 
 use crate::clock::Clock;
+use crate::trace::ladder::Column;
+use crate::trace::ladder::Rung;
 
 /// Entries kept: a call makes about twenty.
 const ENTRIES_MAX: usize = 4_096;
-/// Width of the space between two parties, in characters.
-const WIDTH: usize = 34;
 
 /// A column of the ladder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -21,6 +20,16 @@ pub enum Party {
     Gateway,
     /// The headless agent.
     Agent,
+}
+
+impl Party {
+    const fn column(self) -> Column {
+        match self {
+            Self::Pbx => Column::Left,
+            Self::Gateway => Column::Middle,
+            Self::Agent => Column::Right,
+        }
+    }
 }
 
 /// One message or event.
@@ -77,38 +86,14 @@ impl LadderLog {
 
 /// Draws entries as text, times in milliseconds since the first.
 pub fn draw(entries: &[Entry]) -> String {
-    let mut out = format!("{:>9}  {:<WIDTH$} {:<WIDTH$} agent\n", "ms", "PBX", "gateway");
-    let Some(first) = entries.first() else { return out };
-    for entry in entries {
-        let ms = entry.at.saturating_duration_since(first.at).as_secs_f64() * 1_000.0;
-        if writeln!(out, "{ms:>9.1}  {}", line(entry)).is_err() {
-            break;
-        }
-    }
-    out
-}
-
-/// One line: an arrow in the right gap, or a star below the party whose event it is.
-fn line(entry: &Entry) -> String {
-    let rail = format!("|{:WIDTH$}", "");
-    if entry.from == entry.to {
-        let star = format!("* {}", entry.text);
-        return match entry.from {
-            Party::Pbx => format!("{star:<pad$}{rail}|", pad = WIDTH + 1),
-            Party::Gateway => format!("{rail}{star:<pad$}|", pad = WIDTH + 1),
-            Party::Agent => format!("{rail}{rail}{star}"),
-        };
-    }
-    let rightwards = entry.from < entry.to;
-    let left = entry.from.min(entry.to);
-    let room = WIDTH.saturating_sub(2);
-    let text: String = entry.text.chars().take(room.saturating_sub(4)).collect();
-    let body = format!(" {text} ");
-    let arrow = if rightwards { format!("-{body:-<room$}>") } else { format!("<{body:-<room$}-") };
-    match left {
-        Party::Pbx => format!("|{arrow}{rail}|"),
-        Party::Gateway | Party::Agent => format!("{rail}|{arrow}|"),
-    }
+    let first = entries.first().map(|entry| entry.at);
+    let rung = |entry: &Entry| {
+        let since = first.map(|first| entry.at.saturating_duration_since(first)).unwrap_or_default();
+        let at_us = u64::try_from(since.as_micros()).unwrap_or(u64::MAX);
+        Rung { at_us, from: entry.from.column(), to: entry.to.column(), text: entry.text.clone() }
+    };
+    let rungs: Vec<Rung> = entries.iter().map(rung).collect();
+    crate::trace::ladder::draw(["PBX", "gateway", "agent"], &rungs)
 }
 
 #[cfg(test)]

@@ -35,6 +35,7 @@ use crate::demo::gateway::GatewayProcess;
 use crate::demo::pbx::Pbx;
 use crate::demo::servers::{DEMO_PEOPLE, LdapServer, PostgresServer};
 use crate::demo::settings::Settings;
+use crate::sip;
 
 /// What `tandem demo` was asked for.
 #[derive(Debug, Clone)]
@@ -43,8 +44,8 @@ pub struct Options {
     pub once: bool,
     /// Place no call: for tests and SIPp.
     pub no_call: bool,
-    /// Place no call but send this directory's torture messages, print the table and end.
-    pub torture: Option<PathBuf>,
+    /// Place no call but send this directory's torture messages by this transport, print the table and end.
+    pub torture: Option<(PathBuf, sip::Transport)>,
     /// Addresses and directories.
     pub settings: Settings,
 }
@@ -93,9 +94,19 @@ pub async fn run(options: Options) -> Result<()> {
     result
 }
 
+/// Where the gateway takes messages by this transport.
+fn torture_wire(settings: &Settings, transport: sip::Transport) -> (std::net::SocketAddr, torture::Wire) {
+    match transport {
+        sip::Transport::Udp => (settings.sip, torture::Wire::Udp),
+        sip::Transport::Tcp => (settings.sip, torture::Wire::Tcp),
+        sip::Transport::Tls => (settings.sip_tls, torture::Wire::Tls(settings.ca_file())),
+    }
+}
+
 async fn play(stage: &mut Stage, options: &Options) -> Result<()> {
-    if let Some(messages) = &options.torture {
-        let report = torture::run(stage.settings.sip, messages).await?;
+    if let Some((messages, transport)) = &options.torture {
+        let (gateway, wire) = torture_wire(&stage.settings, *transport);
+        let report = torture::run(gateway, &wire, messages).await?;
         say(&report.to_string())?;
         return report.verdict();
     }
@@ -164,6 +175,7 @@ impl Stage {
 fn check_free(settings: &Settings) -> Result<()> {
     let tcp = [
         ("sip.tcp", settings.sip),
+        ("sip.tls", settings.sip_tls),
         ("http.plain", settings.http),
         ("http.tls", settings.https),
         ("the PBX", settings.pbx),

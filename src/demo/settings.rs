@@ -12,6 +12,8 @@ pub struct Settings {
     pub directory: PathBuf,
     /// The gateway's SIP, over UDP and TCP.
     pub sip: SocketAddr,
+    /// The gateway's SIP over TLS, with the certificate of its pages.
+    pub sip_tls: SocketAddr,
     /// The gateway's pages and interfaces.
     pub http: SocketAddr,
     /// The same over TLS.
@@ -32,13 +34,18 @@ impl Settings {
         // The PBX stays on 127.0.0.1: its RTP leaves from there whatever address it listens on, and a gateway takes media
         // from the negotiated address only. The port tells stages apart.
         let pbx = SocketAddr::from((Ipv4Addr::LOCALHOST, 5069 + u16::from(address.octets()[3])));
-        let (sip, http, https) = (at(5060), at(8080), at(8443));
-        Self { directory, sip, http, https, pbx, simulated_pbx: true, program }
+        let (sip, sip_tls, http, https) = (at(5060), at(5061), at(8080), at(8443));
+        Self { directory, sip, sip_tls, http, https, pbx, simulated_pbx: true, program }
     }
 
     /// The gateway's configuration file.
     pub fn config_file(&self) -> PathBuf {
         self.directory.join("tandem.toml")
+    }
+
+    /// The authority that signed the gateway's certificate (PEM).
+    pub fn ca_file(&self) -> PathBuf {
+        self.directory.join("https-ca.pem")
     }
 
     /// The object store that recordings end up in.
@@ -68,7 +75,7 @@ pub fn demo_config(settings: &Settings, database: &PostgresServer, directory: &L
 
 /// SIP, the trunk, the dial plan, agents, media and HTTP. Bob echoes for load tests, so he may have many calls.
 fn site(settings: &Settings) -> String {
-    let Settings { sip, http, https, pbx, .. } = settings;
+    let Settings { sip, sip_tls, http, https, pbx, .. } = settings;
     let (ip, port, tls_port) = (sip.ip(), http.port(), https.port());
     let options = if settings.simulated_pbx { "30s" } else { "0s" };
     format!(
@@ -80,6 +87,9 @@ drain_timeout = "5s"
 [sip]
 udp = "{sip}"
 tcp = "{sip}"
+tls = "{sip_tls}"
+certificate_file = "https.pem"
+key_file = "https.key"
 
 [[trunk]]
 name = "pbx"
@@ -103,7 +113,7 @@ trunk = "pbx"
 no_answer = "15s"
 resume = "10s"
 
-[agents.calls_max_of]
+[agents.lines_max_of]
 "1002" = 250
 
 [media]

@@ -2,6 +2,7 @@
 
 mod background;
 mod media;
+mod trace;
 mod wires;
 
 use std::path::Path;
@@ -110,11 +111,14 @@ pub async fn build(config: Config, metrics: PrometheusHandle) -> anyhow::Result<
     tracing::info!(name = config.node_name, %node, version = env!("CARGO_PKG_VERSION"), "starting");
 
     // Ports first: a taken one is said before anything else has begun.
-    let transports = sip_transports(&config).await?;
+    let (tracer, observations) = crate::trace::io::channel(base.clock);
+    let chance = base.chance().next_u64();
+    let transports = sip_transports(&config, trace::tap(tracer.clone()), chance).await?;
     let listen = api::serve::Listen { http: config.http.plain, https: config.http.tls.clone().map(https) };
     let listeners = api::serve::Listeners::bind(&listen)?;
 
     let index = index(&config, node, &base)?;
+    trace::start(observations, &index.pool, &base);
     let (worker_events, from_workers) = mpsc::channel(limits::WORKER_EVENTS);
     let (workers, sources) = media::start(&config, &mut base, &worker_events)?;
     let (recorder, from_recorder) = start_recorder(&config, &mut base, sources, &index)?;
@@ -137,6 +141,7 @@ pub async fn build(config: Config, metrics: PrometheusHandle) -> anyhow::Result<
         recorder: recorder.clone(),
         presence: Arc::clone(&presence),
         records: record_queue,
+        tracer,
     };
     let (control, controls) = mpsc::channel(8);
     let call_config = Arc::new(config.call.clone());
@@ -151,7 +156,7 @@ pub async fn build(config: Config, metrics: PrometheusHandle) -> anyhow::Result<
     base.tasks.spawn(registry.run(events));
 
     serve_http(&config, &mut base, listeners, (&index, &presence), metrics)?;
-    tracing::info!(sip = %config.sip.udp, "ready for calls");
+    tracing::info!(sip = ?config.sip.udp, "ready for calls");
     Ok(Gateway {
         control,
         sip: sip_handle,
@@ -198,13 +203,21 @@ fn https(
     api::serve::Https { address, certificate_file, key_file }
 }
 
-async fn sip_transports(config: &Config) -> anyhow::Result<sip::io::Transports> {
+async fn sip_transports(config: &Config, tap: sip::io::MessageTap, chance: u64) -> anyhow::Result<sip::io::Transports> {
     let networks: Vec<_> = config.trunks.iter().flat_map(|trunk| trunk.networks.clone()).collect();
     let bind = |address, key: &str| sip::io::Bind { address, key: key.to_owned() };
+    let all = |addresses: &[std::net::SocketAddr], key| addresses.iter().map(|address| bind(*address, key)).collect();
     let transports = sip::io::Config {
-        udp: vec![bind(config.sip.udp, "sip.udp")],
-        tcp: config.sip.tcp.iter().map(|address| bind(*address, "sip.tcp")).collect(),
+        udp: all(&config.sip.udp, "sip.udp"),
+        tcp: all(&config.sip.tcp, "sip.tcp"),
+        tls: all(&config.sip.tls, "sip.tls"),
+        tls_files: config.sip.tls_files.clone(),
+        keep_alive: config.sip.keep_alive,
+        places: config.sip.places.clone(),
+        nameservers: config.sip.nameservers.clone(),
+        chance,
         is_trunk: Arc::new(move |address| networks.iter().any(|network| network.contains(address))),
+        tap,
         ..sip::io::Config::default()
     };
     Ok(sip::io::Transports::bind(transports).await?)
@@ -214,8 +227,9 @@ fn user_agent(config: &Config, transports: &sip::io::Transports, clock: Clock) -
     let listen = |transport| move |address| sip::user_agent::Listen { transport, address };
     let udp = transports.udp_addresses().into_iter().map(listen(sip::Transport::Udp));
     let tcp = transports.tcp_addresses().iter().copied().map(listen(sip::Transport::Tcp));
+    let tls = transports.tls_addresses().iter().copied().map(listen(sip::Transport::Tls));
     sip::user_agent::Config {
-        listen: udp.chain(tcp).collect(),
+        listen: udp.chain(tcp).chain(tls).collect(),
         trunks: config.trunks.clone(),
         overload_retry_after: config.call.retry_after,
         emergency: config.call.dial_plan.emergency.numbers.clone(),

@@ -30,6 +30,8 @@ use crate::signaling::session::Verified;
 use crate::sip;
 use crate::sip::io::task::SipHandle;
 use crate::telemetry::metrics::ALARMS;
+use crate::trace::Observation;
+use crate::trace::io::Tracer;
 use crate::worker;
 use crate::worker::io::recorder_ring::TapConsumer;
 use crate::worker::io::thread::WorkerHandle;
@@ -41,6 +43,7 @@ pub(super) struct Wires {
     pub(super) recorder: RecorderHandle,
     pub(super) presence: Arc<Presence>,
     pub(super) records: mpsc::Sender<CallRecord>,
+    pub(super) tracer: Tracer,
 }
 
 impl Rooms for Wires {
@@ -72,6 +75,10 @@ impl Rooms for Wires {
             tracing::error!("a call record is lost: {error}");
             metrics::counter!(ALARMS.name, "what" => "call_record_lost").increment(1);
         }
+    }
+
+    fn trace(&self, observation: Observation) {
+        self.tracer.see(observation);
     }
 
     fn agent(&self, extension: &Extension) -> Option<AgentStanding> {

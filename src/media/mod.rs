@@ -1,5 +1,6 @@
 //! Media between two legs: pipelines, directions, the tap. Pure; knows neither sockets nor recordings.
 
+pub mod hold_music;
 pub mod pipeline;
 pub mod tap;
 pub mod vocabulary;

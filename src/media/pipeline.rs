@@ -5,6 +5,7 @@ use std::time::Instant;
 use rand::RngCore;
 
 use crate::codec;
+use crate::media::hold_music::HoldPlayer;
 use crate::media::outputs::Outputs;
 use crate::media::reports::Reports;
 use crate::media::reports::Sent;
@@ -30,6 +31,7 @@ use crate::rtp::telephone_event::DtmfDigit;
 ///
 /// A peer's fault is a counter, never an error. After every call, [`Self::poll_output`] is taken until `None`.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is told by a command of its own, and none implies another")]
 pub struct Pipeline {
     config: Config,
     out: Outputs,
@@ -40,6 +42,9 @@ pub struct Pipeline {
     to_agent: ToAgent,
     reports: Reports,
     answered: bool,
+    /// The gate towards the agent, as told; on local hold it is shut whatever was told.
+    to_agent_open: bool,
+    held: bool,
     /// When the trunk was last heard, or began to be listened to; `None` once its silence was reported.
     heard: Option<Instant>,
     closed: bool,
@@ -59,6 +64,8 @@ impl Pipeline {
             to_agent: ToAgent::new(rng)?,
             reports: Reports::new(config.rtcp_interval, rng, now),
             answered: false,
+            to_agent_open: false,
+            held: false,
             heard: None,
             closed: false,
             trunk_dropped: 0,
@@ -79,10 +86,10 @@ impl Pipeline {
         if audio.receive && !received {
             self.heard = Some(now);
         }
-        if before.is_none_or(|before| before.send) != audio.send {
+        if before.is_none_or(|before| before.send) != audio.send && !self.held {
             self.out.tap_hold(self.to_trunk.place(now), !audio.send);
         }
-        if before.is_none_or(|before| before.receive) != audio.receive {
+        if before.is_none_or(|before| before.receive) != audio.receive && !self.held {
             self.out.tap_hold(self.to_agent.place(now), !audio.receive);
         }
         self.to_trunk.connect(Some(audio), now);
@@ -104,8 +111,27 @@ impl Pipeline {
         }
         self.answered = to_trunk;
         self.to_trunk.set_gate(to_trunk, now);
-        self.to_agent.set_gate(to_agent);
+        self.to_agent_open = to_agent;
+        self.to_agent.set_gate(to_agent && !self.held);
         self.to_trunk.fill(now, &mut self.out);
+    }
+
+    /// Local hold: the trunk hears the hold music, the agent nothing, and the tap says so on both channels. A channel
+    /// that the trunk holds too stays held when ours is lifted.
+    pub fn set_held(&mut self, held: bool, now: Instant) {
+        if held == self.held {
+            return;
+        }
+        self.held = held;
+        self.to_trunk.fill(now, &mut self.out);
+        self.to_trunk.set_hold(held.then(|| HoldPlayer::new(self.config.hold_music.clone())));
+        self.to_agent.set_gate(self.to_agent_open && !held);
+        if self.trunk.is_none_or(|trunk| trunk.send) {
+            self.out.tap_hold(self.to_trunk.place(now), held);
+        }
+        if self.trunk.is_none_or(|trunk| trunk.receive) {
+            self.out.tap_hold(self.to_agent.place(now), held);
+        }
     }
 
     /// The agent muted or unmuted: silence to the trunk and in the tap, while time goes on.
@@ -145,10 +171,10 @@ impl Pipeline {
     /// Starts the tap; one that runs is replaced. On hold, its first frames say so.
     pub fn start_tap(&mut self, tap: TapId, now: Instant) {
         self.out.set_tap(Some(tap));
-        if self.trunk.is_some_and(|trunk| !trunk.send) {
+        if self.held || self.trunk.is_some_and(|trunk| !trunk.send) {
             self.out.tap_hold(self.to_trunk.place(now), true);
         }
-        if self.trunk.is_some_and(|trunk| !trunk.receive) {
+        if self.held || self.trunk.is_some_and(|trunk| !trunk.receive) {
             self.out.tap_hold(self.to_agent.place(now), true);
         }
     }

@@ -13,6 +13,7 @@ use crate::codec::g711::Law;
 use crate::codec::opus;
 use crate::codec::opus::PACKET_SAMPLES_MAX;
 use crate::limits::CONCEALMENT_MS_MAX;
+use crate::media::hold_music::HoldPlayer;
 use crate::media::outputs::Outputs;
 use crate::media::outputs::Place;
 use crate::media::packetizer::Packetizer;
@@ -60,6 +61,8 @@ pub(crate) struct ToTrunk {
     event_position: u64,
     gate: bool,
     muted: bool,
+    /// On local hold: what the trunk hears instead of the agent.
+    hold: Option<HoldPlayer>,
     position: u64,
     epoch: u32,
     marker: bool,
@@ -88,6 +91,7 @@ impl ToTrunk {
             event_position: 0,
             gate: false,
             muted: false,
+            hold: None,
             position: 0,
             epoch: 0,
             marker: true,
@@ -121,6 +125,15 @@ impl ToTrunk {
 
     pub(crate) fn set_muted(&mut self, muted: bool) {
         self.muted = muted;
+    }
+
+    /// Puts the player in the agent's place, or the agent back. Time and line go on.
+    pub(crate) fn set_hold(&mut self, hold: Option<HoldPlayer>) {
+        self.hold = hold;
+        self.filling = true;
+        self.clock = None;
+        self.packetizer.clear();
+        self.marker = true;
     }
 
     /// The RTP timestamp of `now`, for sender reports.
@@ -157,7 +170,7 @@ impl ToTrunk {
                 let lost = std::mem::take(&mut self.lost);
                 if matches!(packet.kind, PeerPayload::TelephoneEvent { .. }) {
                     self.event_packets += 1;
-                } else if self.due.is_some() {
+                } else if self.due.is_some() && self.hold.is_none() {
                     self.audio(&packet, lost, now, out);
                 }
             }
@@ -316,6 +329,9 @@ impl ToTrunk {
 
     /// What the browser might have sent: its codec's own comfort noise, or a line that is open.
     fn make_up(&mut self, samples: &mut [i16; FILL_SAMPLES]) {
+        if let Some(hold) = &mut self.hold {
+            return hold.fill(&mut self.noise, samples);
+        }
         let opus = matches!(self.clock, Some((PeerPayload::Opus, _)));
         if !opus || self.decoder.conceal(samples).is_none() {
             self.noise.fill(IDLE_LEVEL, samples);
@@ -327,8 +343,11 @@ impl ToTrunk {
         let Some(trunk) = self.trunk else { return };
         let silence = [0; STRETCH_SAMPLES_MAX];
         let digit = self.events.is_busy();
-        let crossing = if self.muted || digit { silence.get(..samples.len()).unwrap_or_default() } else { samples };
-        out.tap_audio(self.place(now), crossing, concealed);
+        let hushed = digit || (self.muted && self.hold.is_none());
+        let crossing = if hushed { silence.get(..samples.len()).unwrap_or_default() } else { samples };
+        if self.hold.is_none() {
+            out.tap_audio(self.place(now), crossing, concealed);
+        }
         let mut rest = crossing;
         while !rest.is_empty() {
             let before = rest.len();

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::codec::TrunkCodec;
+use crate::media::hold_music::HoldMusic;
 use crate::media::tap::TapFrame;
 use crate::rtp::telephone_event::DtmfDigit;
 
@@ -22,6 +23,8 @@ pub struct Config {
     pub fill_after: Duration,
     /// Mean time between our RTCP reports (RFC 3550 6.2); each is drawn from 0.5–1.5 times this. 5 s.
     pub rtcp_interval: Duration,
+    /// What a held trunk hears.
+    pub hold_music: HoldMusic,
 }
 
 impl Default for Config {
@@ -31,6 +34,7 @@ impl Default for Config {
             reorder_hold: Duration::from_millis(20),
             fill_after: Duration::from_millis(60),
             rtcp_interval: Duration::from_secs(5),
+            hold_music: HoldMusic::default(),
         }
     }
 }

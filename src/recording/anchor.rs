@@ -58,6 +58,17 @@ pub(super) struct Anchor {
     window: Window,
 }
 
+/// How far the anchor may move before a frame without being heard.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Pace {
+    /// Not at all.
+    None,
+    /// By a sample.
+    OneSample,
+    /// As far as the silence reaches.
+    Silence,
+}
+
 /// The least delay of arrival after slot, over a window of time.
 #[derive(Debug)]
 struct Window {
@@ -117,7 +128,14 @@ impl Anchor {
         self.quiet = self.quiet.saturating_add(untold);
         let is_quiet = arrived.is_quiet();
         let delay = due - (self.base + extended);
-        let jumped = self.follow(delay, is_quiet || untold > 0, paced, arrived.at);
+        let pace = if is_quiet || untold > 0 {
+            Pace::Silence
+        } else if paced {
+            Pace::OneSample
+        } else {
+            Pace::None
+        };
+        let jumped = self.follow(delay, pace, arrived.at);
         self.quiet = if is_quiet { self.quiet.saturating_add(samples) } else { 0 };
         if jumped.is_none() && !arrived.concealed {
             self.observe(delay, arrived.at);
@@ -126,7 +144,7 @@ impl Anchor {
     }
 
     /// Moves the base by what is due of a shift. A jump is told; a slide is too slow to be.
-    fn follow(&mut self, delay: i64, in_silence: bool, paced: bool, at: Instant) -> Option<(i64, ResyncReason)> {
+    fn follow(&mut self, delay: i64, pace: Pace, at: Instant) -> Option<(i64, ResyncReason)> {
         if delay < -AHEAD_SAMPLES_MAX {
             self.shift = delay;
             return Some((self.move_by(delay, at), ResyncReason::Jump));
@@ -134,7 +152,7 @@ impl Anchor {
         let overdue = self.patience.is_some_and(|until| at >= until);
         let by = if overdue {
             self.shift
-        } else if in_silence {
+        } else if pace == Pace::Silence {
             // Backwards only over silence, for what is written there is lost.
             self.shift.max(-self.quiet)
         } else {
@@ -143,7 +161,7 @@ impl Anchor {
         if by != 0 {
             return Some((self.move_by(by, at), ResyncReason::Drift));
         }
-        if paced && self.patience.is_none() {
+        if pace != Pace::None && self.patience.is_none() {
             let step = self.shift.signum();
             self.base += step;
             self.shift -= step;

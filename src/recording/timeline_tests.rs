@@ -176,9 +176,11 @@ fn a_small_leap_of_delay_is_followed_in_the_next_silence() {
         let told = events_of(&mut timeline);
         let moved: i64 = told
             .iter()
-            .map(|event| match event {
-                TimelineEvent::Resync { moved, why: ResyncReason::Drift, .. } => *moved,
-                other => panic!("{other:?}"),
+            .map(|event| {
+                let TimelineEvent::Resync { moved, why: ResyncReason::Drift, .. } = event else {
+                    panic!("{event:?}");
+                };
+                *moved
             })
             .sum();
         assert!((30 * MS..=48 * MS).contains(&moved.abs()), "{told:?}");

@@ -1,9 +1,10 @@
 //! The trunk side's session descriptions: offers and answers of RFC 3264. Pure.
 //!
 //! `sdp-types` reads the lines; what they mean is here. One audio stream per session, PCMU or PCMA with
-//! telephone-event; every other media line is refused in its place.
+//! telephone-event, in the clear or as SRTP keyed by SDES (RFC 4568); every other media line is refused in its place.
 
 pub mod codecs;
+pub mod crypto;
 pub mod hold;
 pub mod negotiate;
 pub mod offer_answer;
@@ -11,6 +12,10 @@ pub mod offer_answer;
 use std::net::{IpAddr, SocketAddr};
 
 pub use crate::codec::TrunkCodec;
+pub use crate::rtp::srtp::SrtpKeys;
+pub use crate::rtp::srtp::SrtpSuite;
+pub use crate::sdp::crypto::Srtp;
+pub use crate::sdp::crypto::SrtpSecret;
 pub use crate::sdp::hold::Direction;
 pub use crate::sdp::offer_answer::{PendingOffer, Session};
 
@@ -29,10 +34,12 @@ pub struct Local {
     pub ptime_ms: u8,
     /// What we want of the stream: sendrecv unless we hold.
     pub direction: Direction,
+    /// Our keys, where the stream may or must be SRTP. `None`: only RTP in the clear.
+    pub srtp: Option<Srtp>,
 }
 
 /// What both sides agreed on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Negotiated {
     /// Where RTP goes, and from where it comes. The port is never 0. Under `c=0.0.0.0` it is the address of before.
     pub remote_rtp: SocketAddr,
@@ -54,6 +61,8 @@ pub struct Negotiated {
     pub send: bool,
     /// We expect to receive.
     pub receive: bool,
+    /// The keys of both directions, where the stream is SRTP.
+    pub srtp: Option<SrtpKeys>,
 }
 
 /// Why a description is not taken. [`Refusal::status`] and [`Refusal::warning`] say it in SIP.
@@ -71,9 +80,15 @@ pub enum Refusal {
     /// No audio line, or only ones with port 0.
     #[error("no audio stream")]
     NoAudio,
-    /// Only profiles that we do not take, such as RTP/SAVP.
+    /// Only profiles that we do not take, such as RTP/SAVP on a trunk without SRTP.
     #[error("unsupported transport profile")]
     Profile,
+    /// RTP in the clear, where SRTP is required, or was offered.
+    #[error("SRTP is required")]
+    Insecure,
+    /// SRTP without a suite and key that we can use.
+    #[error("no usable crypto attribute")]
+    Crypto,
     /// No codec in common.
     #[error("no codec in common")]
     Codec,
@@ -94,7 +109,14 @@ impl Refusal {
         match self {
             Self::TooLarge => 413,
             Self::Malformed(_) | Self::NoConnection => 400,
-            Self::NoAudio | Self::Profile | Self::Codec | Self::Network | Self::AddressName | Self::Multicast => 488,
+            Self::NoAudio
+            | Self::Profile
+            | Self::Insecure
+            | Self::Crypto
+            | Self::Codec
+            | Self::Network
+            | Self::AddressName
+            | Self::Multicast => 488,
         }
     }
 
@@ -104,6 +126,8 @@ impl Refusal {
             Self::Network => Some((300, "Incompatible network protocol")),
             Self::AddressName => Some((301, "Incompatible network address format: an address is needed")),
             Self::Profile => Some((302, "Incompatible transport protocol: RTP/AVP is needed")),
+            Self::Insecure => Some((302, "Incompatible transport protocol: RTP/SAVP is needed")),
+            Self::Crypto => Some((399, "No usable crypto attribute")),
             Self::NoAudio => Some((304, "Media type not available: audio is needed")),
             Self::Codec => Some((305, "Incompatible media format")),
             Self::Multicast => Some((330, "Multicast not available")),

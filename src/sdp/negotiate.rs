@@ -6,9 +6,13 @@ use sdp_types::{AddrType, Connection, Media, NetType};
 
 use crate::codec::TrunkCodec;
 use crate::limits::{SDP_BYTES_MAX, SDP_MEDIA_MAX};
+use crate::sdp::Local;
 use crate::sdp::Refusal;
 use crate::sdp::codecs::Format;
 use crate::sdp::codecs::formats;
+use crate::sdp::crypto;
+use crate::sdp::crypto::Crypto;
+use crate::sdp::crypto::Srtp;
 use crate::sdp::hold::Direction;
 
 /// The peer's audio stream.
@@ -24,6 +28,8 @@ pub(crate) struct Stream {
     pub(crate) direction: Direction,
     /// `c=0.0.0.0` or `c=::`: the address says nothing.
     pub(crate) address_withdrawn: bool,
+    /// The keys that the peer offers, or answers with, where the line is SRTP.
+    pub(crate) crypto: Option<Vec<Crypto>>,
 }
 
 /// Reads a description within our limits.
@@ -36,15 +42,16 @@ pub(crate) fn parse(description: &[u8]) -> Result<sdp_types::Session, Refusal> {
 }
 
 /// The first audio line that we can use, with its place. Otherwise, why the line that came furthest cannot be used.
-pub(crate) fn first_usable(
-    session: &sdp_types::Session,
-    ours: IpAddr,
-    codecs: &[TrunkCodec],
-) -> Result<(usize, Stream), Refusal> {
+pub(crate) fn first_usable(session: &sdp_types::Session, local: &Local) -> Result<(usize, Stream), Refusal> {
     let mut best = Refusal::NoAudio;
-    for (index, media) in session.medias.iter().enumerate().filter(|(_, media)| is_audio(media) && media.port != 0) {
-        match read_stream(session, media, ours) {
-            Ok(stream) if stream.audio.iter().any(|(_, codec)| codecs.contains(codec)) => return Ok((index, stream)),
+    let audio = session.medias.iter().enumerate().filter(|(_, media)| is_audio(media) && media.port != 0);
+    // Where a peer offers the same twice, SRTP goes before RTP in the clear.
+    let (secure, plain): (Vec<_>, Vec<_>) = audio.partition(|(_, media)| profile(media) == Some(Profile::Secure));
+    for (index, media) in secure.into_iter().chain(plain) {
+        match read_stream(session, media, local.address).and_then(|stream| admit(stream, local)) {
+            Ok(stream) if stream.audio.iter().any(|(_, codec)| local.codecs.contains(codec)) => {
+                return Ok((index, stream));
+            }
             Ok(_) => best = Refusal::Codec,
             Err(refusal) if best == Refusal::NoAudio => best = refusal,
             Err(_) => {}
@@ -53,15 +60,47 @@ pub(crate) fn first_usable(
     Err(best)
 }
 
+/// Whether the trunk's rule on SRTP admits the stream.
+pub(crate) fn admit(stream: Stream, local: &Local) -> Result<Stream, Refusal> {
+    match (&local.srtp, &stream.crypto) {
+        (None, Some(_)) => Err(Refusal::Profile),
+        (Some(srtp), None) if srtp.required => Err(Refusal::Insecure),
+        (Some(srtp), Some(offered)) if agreed(srtp, offered).is_none() => Err(Refusal::Crypto),
+        (None | Some(_), None) | (Some(_), Some(_)) => Ok(stream),
+    }
+}
+
+/// The first key of the peer, in its order, whose suite we take; and ours for it, under the peer's tag.
+pub(crate) fn agreed<'a>(srtp: &Srtp, offered: &'a [Crypto]) -> Option<(Crypto, &'a Crypto)> {
+    offered.iter().find_map(|theirs| {
+        let ours = srtp.keys.iter().find(|ours| ours.suite() == theirs.key.suite())?;
+        Some((Crypto { tag: theirs.tag, key: ours.clone() }, theirs))
+    })
+}
+
+/// How a line is protected, as its profile says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Profile {
+    Plain,
+    Secure,
+}
+
+fn profile(media: &Media) -> Option<Profile> {
+    let is = |names: [&str; 2]| names.iter().any(|name| name.eq_ignore_ascii_case(&media.proto));
+    if is(["RTP/AVP", "RTP/AVPF"]) {
+        Some(Profile::Plain)
+    } else {
+        is(["RTP/SAVP", "RTP/SAVPF"]).then_some(Profile::Secure)
+    }
+}
+
 pub(crate) fn is_audio(media: &Media) -> bool {
     media.media.eq_ignore_ascii_case("audio")
 }
 
 /// Reads one audio line with a port.
 pub(crate) fn read_stream(session: &sdp_types::Session, media: &Media, ours: IpAddr) -> Result<Stream, Refusal> {
-    if !["RTP/AVP", "RTP/AVPF"].iter().any(|profile| profile.eq_ignore_ascii_case(&media.proto)) {
-        return Err(Refusal::Profile);
-    }
+    let profile = profile(media).ok_or(Refusal::Profile)?;
     let connection = media.connections.first().or(session.connection.as_ref()).ok_or(Refusal::NoConnection)?;
     let address = read_address(connection)?;
     if address.is_ipv4() != ours.is_ipv4() {
@@ -79,6 +118,7 @@ pub(crate) fn read_stream(session: &sdp_types::Session, media: &Media, ours: IpA
         telephone_event: None,
         direction: if address_withdrawn { said.without_receiving() } else { said },
         address_withdrawn,
+        crypto: (profile == Profile::Secure).then(|| crypto::read(media)),
     };
     for (payload_type, format) in formats(media) {
         match format {

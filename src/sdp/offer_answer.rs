@@ -2,14 +2,18 @@
 
 use std::net::SocketAddr;
 
+use aws_lc_rs::digest;
 use bytes::Bytes;
 use sdp_types::Media;
 
 use crate::codec::TrunkCodec;
+use crate::rtp::srtp::SrtpKeys;
 use crate::sdp::Local;
 use crate::sdp::Negotiated;
 use crate::sdp::Refusal;
 use crate::sdp::codecs;
+use crate::sdp::crypto;
+use crate::sdp::crypto::Crypto;
 use crate::sdp::hold::Direction;
 use crate::sdp::negotiate;
 use crate::sdp::negotiate::Stream;
@@ -24,14 +28,16 @@ pub struct Session {
     id: u64,
     /// The o= line's version of the last description sent.
     version: u64,
-    /// The last description sent, without its o= line.
-    sent: Option<String>,
+    /// A hash of the last description sent, without its o= line: the text may hold keys.
+    sent: Option<[u8; 32]>,
     /// Every media line so far, in order: a later offer must have them all (RFC 3264 8).
     lines: Vec<Line>,
     /// Our payload type of telephone-event, which must not change its meaning (RFC 3264 8.3.2).
     telephone_event: u8,
     /// The peer's last address that said something.
     remote: Option<(SocketAddr, SocketAddr)>,
+    /// Whether the stream that was last agreed on is SRTP.
+    secure: Option<bool>,
 }
 
 /// A media line's place.
@@ -50,6 +56,7 @@ pub struct PendingOffer {
     local: Local,
     telephone_event: u8,
     place: usize,
+    secure: bool,
 }
 
 /// What one description of ours says of its audio line.
@@ -59,23 +66,38 @@ struct Audio<'a> {
     telephone_event: Option<u8>,
     direction: Direction,
     rtcp_mux: bool,
+    crypto: Vec<Crypto>,
 }
 
 impl Session {
     /// A session whose o= line bears `id`: a random number below 2^63.
     pub const fn new(id: u64) -> Self {
-        Self { id, version: 0, sent: None, lines: Vec::new(), telephone_event: TELEPHONE_EVENT, remote: None }
+        Self {
+            id,
+            version: 0,
+            sent: None,
+            lines: Vec::new(),
+            telephone_event: TELEPHONE_EVENT,
+            remote: None,
+            secure: None,
+        }
     }
 
     /// Answers an offer with the first of our codecs that it has. A refusal leaves the session as it was.
     pub fn answer(&mut self, offer: &[u8], local: &Local) -> Result<(Bytes, Negotiated), Refusal> {
         let parsed = negotiate::parse(offer)?;
-        let (place, stream) = negotiate::first_usable(&parsed, local.address, &local.codecs)?;
+        let (place, stream) = negotiate::first_usable(&parsed, local)?;
         let media = parsed.medias.get(place).ok_or(Refusal::NoAudio)?;
         let (payload_type, codec) = preferred(&stream, &local.codecs).ok_or(Refusal::Codec)?;
         let telephone_event = stream.telephone_event.filter(|_| local.telephone_event);
-        let negotiated =
+        let keys = local.srtp.as_ref().zip(stream.crypto.as_ref());
+        let agreed = keys.and_then(|(srtp, offered)| negotiate::agreed(srtp, offered));
+        let srtp =
+            agreed.as_ref().map(|(ours, theirs)| SrtpKeys { send: ours.key.clone(), receive: theirs.key.clone() });
+        let mut negotiated =
             self.agree(&stream, media, local, (payload_type, payload_type, codec), (telephone_event, telephone_event));
+        self.secure = Some(srtp.is_some());
+        negotiated.srtp = srtp;
         self.telephone_event = telephone_event.unwrap_or(self.telephone_event);
         self.lines = parsed.medias.iter().enumerate().map(|(index, media)| Line::of(media, index == place)).collect();
         let audio = Audio {
@@ -85,6 +107,7 @@ impl Session {
             telephone_event,
             direction: Direction::new(negotiated.send, negotiated.receive),
             rtcp_mux: stream.rtcp_mux,
+            crypto: agreed.map(|(ours, _)| ours).into_iter().collect(),
         };
         Ok((self.describe(&audio), negotiated))
     }
@@ -95,14 +118,20 @@ impl Session {
             self.lines.push(Line::Audio { profile: "RTP/AVP".to_owned() });
         }
         let place = self.lines.iter().position(|line| matches!(line, Line::Audio { .. })).unwrap_or_default();
+        let srtp = local.srtp.as_ref().filter(|srtp| srtp.required || self.secure != Some(false));
+        if let Some(Line::Audio { profile }) = self.lines.get_mut(place) {
+            *profile = protected_profile(profile, srtp.is_some()).to_owned();
+        }
         let audio = Audio {
             local,
             formats: local.codecs.iter().map(|codec| (codecs::static_payload_type(*codec), *codec)).collect(),
             telephone_event: local.telephone_event.then_some(self.telephone_event),
             direction: local.direction,
             rtcp_mux: false,
+            crypto: srtp.map(crypto::offered).unwrap_or_default(),
         };
-        let pending = PendingOffer { local: local.clone(), telephone_event: self.telephone_event, place };
+        let pending =
+            PendingOffer { local: local.clone(), telephone_event: self.telephone_event, place, secure: srtp.is_some() };
         (self.describe(&audio), pending)
     }
 
@@ -131,18 +160,22 @@ impl Session {
             ptime_ms: codecs::send_ptime_ms(media, local.ptime_ms),
             send: direction.sends(),
             receive: direction.receives(),
+            srtp: None,
         }
     }
 
     /// Writes a description, under a new version where it differs from the last one.
     fn describe(&mut self, audio: &Audio<'_>) -> Bytes {
         let body = self.body(audio);
-        if self.sent.as_ref() != Some(&body) {
+        let mut hash = [0; 32];
+        for (to, from) in hash.iter_mut().zip(digest::digest(&digest::SHA256, body.as_bytes()).as_ref()) {
+            *to = *from;
+        }
+        if self.sent.replace(hash) != Some(hash) {
             self.version += 1;
         }
         let (address, family) = (audio.local.address, family(audio.local));
         let text = format!("v=0\r\no=- {} {} IN {family} {address}\r\n{body}", self.id, self.version);
-        self.sent = Some(body);
         text.into()
     }
 
@@ -170,13 +203,34 @@ impl PendingOffer {
             .filter(|media| negotiate::is_audio(media) && media.port != 0)
             .ok_or(Refusal::NoAudio)?;
         let stream = negotiate::read_stream(&parsed, media, self.local.address)?;
+        let srtp = self.keys(&stream)?;
         // The answerer's order counts here (RFC 3264 7).
         let (payload_type, codec) =
             stream.audio.iter().copied().find(|(_, codec)| self.local.codecs.contains(codec)).ok_or(Refusal::Codec)?;
         let telephone_event = stream.telephone_event.filter(|_| self.local.telephone_event);
         let receive_telephone_event = telephone_event.map(|_| self.telephone_event);
         let payload_types = (payload_type, codecs::static_payload_type(codec), codec);
-        Ok(session.agree(&stream, media, &self.local, payload_types, (telephone_event, receive_telephone_event)))
+        let agreed =
+            session.agree(&stream, media, &self.local, payload_types, (telephone_event, receive_telephone_event));
+        session.secure = Some(srtp.is_some());
+        Ok(Negotiated { srtp, ..agreed })
+    }
+
+    /// The keys of an answer, which must keep to the offer's profile, and to the suite of one of its tags
+    /// (RFC 4568 5.1.3).
+    fn keys(&self, stream: &Stream) -> Result<Option<SrtpKeys>, Refusal> {
+        let (srtp, answered) = match (self.local.srtp.as_ref().filter(|_| self.secure), &stream.crypto) {
+            (Some(srtp), Some(answered)) => (srtp, answered),
+            (Some(_), None) => return Err(Refusal::Insecure),
+            (None, Some(_)) => return Err(Refusal::Profile),
+            (None, None) => return Ok(None),
+        };
+        let theirs = answered.first().ok_or(Refusal::Crypto)?;
+        let ours = crypto::offered(srtp)
+            .into_iter()
+            .find(|ours| ours.tag == theirs.tag && ours.key.suite() == theirs.key.suite())
+            .ok_or(Refusal::Crypto)?;
+        Ok(Some(SrtpKeys { send: ours.key, receive: theirs.key.clone() }))
     }
 }
 
@@ -211,6 +265,19 @@ impl Audio<'_> {
         if self.rtcp_mux {
             line_of(body, format_args!("a=rtcp-mux"));
         }
+        for crypto in &self.crypto {
+            line_of(body, format_args!("a=crypto:{}", *crypto::write(crypto)));
+        }
+    }
+}
+
+/// The profile with or without the S of SRTP; the F of feedback stays as it was.
+fn protected_profile(profile: &str, secure: bool) -> &'static str {
+    match (secure, profile.to_ascii_uppercase().ends_with('F')) {
+        (true, true) => "RTP/SAVPF",
+        (true, false) => "RTP/SAVP",
+        (false, true) => "RTP/AVPF",
+        (false, false) => "RTP/AVP",
     }
 }
 
@@ -237,6 +304,9 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::rtp::srtp::MasterKey;
+    use crate::rtp::srtp::SrtpSuite;
+    use crate::sdp::Srtp;
 
     fn local() -> Local {
         Local {
@@ -246,6 +316,7 @@ mod tests {
             telephone_event: true,
             ptime_ms: 20,
             direction: Direction::SendRecv,
+            srtp: None,
         }
     }
 
@@ -275,7 +346,8 @@ mod tests {
             let path = entry.unwrap().path();
             let Some(name) = path.file_name().unwrap().to_str().unwrap().strip_suffix(".offer.sdp") else { continue };
             let offer = fs::read_to_string(&path).unwrap().replace('\n', "\r\n");
-            let (kind, found) = match Session::new(7).answer(offer.as_bytes(), &local()) {
+            let ours = if name.ends_with(".srtp") { secure(false) } else { local() };
+            let (kind, found) = match Session::new(7).answer(offer.as_bytes(), &ours) {
                 Ok((answer, _)) => ("answer.sdp", text(&answer).replace("\r\n", "\n")),
                 Err(refusal) => {
                     ("refusal", format!("{} {}\n", refusal.status(), refusal.warning().map_or(0, |(code, _)| code)))
@@ -288,7 +360,7 @@ mod tests {
             assert_eq!(found, fs::read_to_string(&golden).unwrap_or_default(), "{name}");
             count += 1;
         }
-        assert!(count >= 20, "{count}");
+        assert!(count >= 28, "{count}");
     }
 
     #[test]
@@ -467,6 +539,170 @@ mod tests {
         for bytes in [&b""[..], b"hello", b"v=1\r\n", b"v=0\r\no=x\r\n", b"v=0\r\nm=audio 99999 RTP/AVP 0\r\n"] {
             assert_eq!(Session::new(7).answer(bytes, &local()).unwrap_err().status(), 400, "{bytes:?}");
         }
+    }
+
+    const THEIRS: &str = "WVNfX19zZW1jdGwgKCkgewkyMjA7fQp9CnVubGVz";
+
+    fn secure(required: bool) -> Local {
+        let keys = [SrtpSuite::AeadAes256Gcm, SrtpSuite::AesCm128HmacSha1_80];
+        let keys = keys.map(|suite| MasterKey::new(suite, &vec![9; suite.key_bytes() + suite.salt_bytes()]).unwrap());
+        Local { srtp: Some(Srtp { required, keys: keys.to_vec() }), ..local() }
+    }
+
+    fn savp(attributes: &str) -> String {
+        format!("m=audio 4000 RTP/SAVP 8\n{attributes}")
+    }
+
+    #[test]
+    fn an_srtp_offer_is_answered_with_the_first_suite_in_common_under_its_tag() {
+        let lines = savp(&format!(
+            "a=crypto:1 F8_128_HMAC_SHA1_80 inline:{THEIRS}\na=crypto:4 AES_CM_128_HMAC_SHA1_80 inline:{THEIRS}|2^31\na=crypto:5 AEAD_AES_256_GCM inline:x"
+        ));
+        for required in [false, true] {
+            let mut session = Session::new(7);
+            let (answer, negotiated) =
+                session.answer(&description(1, "192.0.2.10", &lines), &secure(required)).unwrap();
+            let answer = text(&answer);
+            assert!(answer.contains("m=audio 40000 RTP/SAVP 8\r\n"), "{answer}");
+            assert_eq!(answer.matches("a=crypto:").count(), 1);
+            assert!(
+                answer
+                    .contains("a=crypto:4 AES_CM_128_HMAC_SHA1_80 inline:CQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJ\r\n")
+            );
+            let keys = negotiated.srtp.unwrap();
+            assert_eq!(keys.send.key_and_salt(), [9; 30]);
+            assert_ne!(keys.receive.key_and_salt(), keys.send.key_and_salt());
+            assert!(!format!("{session:?}").contains("CQkJ"), "no key in what may be logged");
+        }
+    }
+
+    #[test]
+    fn what_srtp_rule_a_trunk_has_decides_which_profiles_are_taken() {
+        let plain = "m=audio 4000 RTP/AVP 8".to_owned();
+        let good = savp(&format!("a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:{THEIRS}"));
+        let keyless = savp("a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:short");
+        let both = format!("{plain}\n{}", good.replace("4000", "5000"));
+        for (local, lines, secure_port) in [
+            (local(), &plain, Ok((false, 4_000))),
+            (local(), &good, Err(Refusal::Profile)),
+            (local(), &both, Ok((false, 4_000))),
+            (secure(false), &plain, Ok((false, 4_000))),
+            (secure(false), &good, Ok((true, 4_000))),
+            (secure(false), &keyless, Err(Refusal::Crypto)),
+            (secure(false), &both, Ok((true, 5_000))),
+            (secure(true), &plain, Err(Refusal::Insecure)),
+            (secure(true), &both, Ok((true, 5_000))),
+        ] {
+            let found = Session::new(7).answer(&description(1, "192.0.2.10", lines), &local);
+            let found = found.map(|(_, negotiated)| (negotiated.srtp.is_some(), negotiated.remote_rtp.port()));
+            assert_eq!(found, secure_port, "{lines}");
+        }
+    }
+
+    #[test]
+    fn our_srtp_offer_has_every_suite_and_its_answer_must_keep_to_one() {
+        for (lines, expected) in [
+            (savp(&format!("a=crypto:2 AES_CM_128_HMAC_SHA1_80 inline:{THEIRS}")), None),
+            (savp(&format!("a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:{THEIRS}")), Some(Refusal::Crypto)),
+            (savp(&format!("a=crypto:3 AES_CM_128_HMAC_SHA1_80 inline:{THEIRS}")), Some(Refusal::Crypto)),
+            (savp("a=ptime:20"), Some(Refusal::Crypto)),
+            ("m=audio 4000 RTP/AVP 8".to_owned(), Some(Refusal::Insecure)),
+        ] {
+            let mut session = Session::new(7);
+            let (offer, pending) = session.offer(&secure(false));
+            let offer = text(&offer);
+            assert!(offer.contains("m=audio 40000 RTP/SAVP 8 0 101\r\n"), "{offer}");
+            assert!(offer.contains("a=crypto:1 AEAD_AES_256_GCM ") && offer.contains("a=crypto:2 AES_CM_128_"));
+            let found = pending.accept(&mut session, &description(1, "192.0.2.10", &lines));
+            assert_eq!(found.as_ref().err(), expected.as_ref(), "{lines}");
+            assert!(found.is_err() || found.unwrap().srtp.is_some_and(|keys| keys.send.key_and_salt() == [9; 30]));
+        }
+    }
+
+    #[test]
+    fn a_refresh_keeps_key_and_version_and_a_new_key_of_the_peer_is_taken() {
+        let mut session = Session::new(7);
+        let lines = savp(&format!("a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:{THEIRS}"));
+        let (first, before) = session.answer(&description(1, "192.0.2.10", &lines), &secure(true)).unwrap();
+        let (again, _) = session.answer(&description(1, "192.0.2.10", &lines), &secure(true)).unwrap();
+        assert_eq!(first, again);
+        let rekeyed = lines.replace("WVNf", "AAAA");
+        let (answer, after) = session.answer(&description(2, "192.0.2.10", &rekeyed), &secure(true)).unwrap();
+        assert_eq!(answer, first, "our key stays");
+        assert_ne!(before.srtp.unwrap().receive, after.srtp.unwrap().receive);
+    }
+
+    #[test]
+    fn a_later_offer_keeps_the_profile_of_the_stream() {
+        let mut session = Session::new(7);
+        session.answer(&description(1, "192.0.2.10", PLAIN), &secure(false)).unwrap();
+        let (offer, _pending) = session.offer(&secure(false));
+        assert!(text(&offer).contains(" RTP/AVP 8 0 96\r\n") && !text(&offer).contains("crypto"));
+        let mut session = Session::new(7);
+        let lines = savp(&format!("a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:{THEIRS}"));
+        session.answer(&description(1, "192.0.2.10", &lines), &secure(false)).unwrap();
+        let (offer, _pending) = session.offer(&secure(false));
+        assert!(text(&offer).contains(" RTP/SAVP 8 0 101\r\n") && text(&offer).contains("a=crypto:1 "));
+    }
+
+    #[test]
+    fn a_downgraded_offer_is_plain_and_of_a_new_version() {
+        let mut session = Session::new(7);
+        let (first, _refused) = session.offer(&secure(false));
+        let (second, pending) = session.offer(&Local { srtp: None, ..secure(false) });
+        assert!(text(&second).contains("RTP/AVP ") && !text(&second).contains("crypto"));
+        assert_eq!(version(&second), version(&first) + 1);
+        assert_eq!(
+            pending.accept(&mut session, &description(1, "192.0.2.10", "m=audio 4000 RTP/AVP 8")).unwrap().srtp,
+            None
+        );
+    }
+
+    #[test]
+    fn an_offer_while_the_peer_holds_does_not_mirror_its_hold() {
+        // RFC 6337 5.3: an offerless re-INVITE is answered with what we want, not with what the peer last said.
+        for held in [format!("{PLAIN}\na=sendonly"), format!("{PLAIN}\na=inactive")] {
+            let mut session = Session::new(7);
+            session.answer(&description(1, "192.0.2.10", &held), &local()).unwrap();
+            let (offer, pending) = session.offer(&local());
+            assert!(text(&offer).contains("a=sendrecv\r\n"));
+            assert!(text(&offer).contains(" RTP/AVP 8 0 96\r\n"), "every codec again");
+            let negotiated = pending.accept(&mut session, &description(2, "192.0.2.10", PLAIN)).unwrap();
+            assert!(negotiated.send && negotiated.receive);
+            let (offer, _pending) = session.offer(&Local { direction: Direction::SendOnly, ..local() });
+            assert!(text(&offer).contains("a=sendonly\r\n"));
+        }
+    }
+
+    #[test]
+    fn each_form_of_hold_is_answered_and_lifted() {
+        for (connection, attribute, answered, send, receive) in [
+            ("192.0.2.10", "a=sendonly", "recvonly", false, true),
+            ("192.0.2.10", "a=inactive", "inactive", false, false),
+            ("192.0.2.10", "a=recvonly", "sendonly", true, false),
+            ("0.0.0.0", "a=sendrecv", "recvonly", false, true),
+            ("0.0.0.0", "a=sendonly", "recvonly", false, true),
+            ("0.0.0.0", "a=inactive", "inactive", false, false),
+        ] {
+            let mut session = Session::new(7);
+            session.answer(&description(1, "192.0.2.10", PLAIN), &local()).unwrap();
+            let offer = description(2, connection, &format!("{PLAIN}\n{attribute}"));
+            let (answer, held) = session.answer(&offer, &local()).unwrap();
+            assert!(text(&answer).contains(&format!("a={answered}\r\n")), "{connection} {attribute}");
+            assert_eq!((held.send, held.receive), (send, receive), "{connection} {attribute}");
+            assert_eq!(held.remote_rtp.ip(), IpAddr::from([192, 0, 2, 10]));
+            let (answer, resumed) = session.answer(&description(3, "192.0.2.10", PLAIN), &local()).unwrap();
+            assert!(text(&answer).contains("a=sendrecv\r\n"));
+            assert!(resumed.send && resumed.receive);
+        }
+    }
+
+    #[test]
+    fn packet_times_may_differ_by_direction() {
+        let offer = description(1, "192.0.2.10", &format!("{PLAIN}\na=ptime:30"));
+        let (answer, negotiated) = Session::new(7).answer(&offer, &local()).unwrap();
+        assert_eq!(negotiated.ptime_ms, 30, "we send what the peer asks for");
+        assert!(text(&answer).contains("a=ptime:20\r\n"), "and ask for ours");
     }
 
     proptest! {

@@ -65,8 +65,9 @@ pub enum EventKind {
     },
 }
 
-/// A request about one call.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// A request about one call. Its JSON is for traces; on the wire stands [`message::ClientRequest`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "method", content = "params", rename_all = "snake_case")]
 pub enum CallRequest {
     /// `call.dial`: place a call to this number.
     Dial {
@@ -101,6 +102,30 @@ pub enum CallRequest {
         /// One or more of `0`–`9`, `*`, `#`, `A`–`D`.
         digits: String,
     },
+    /// `call.hold`: the caller hears music, the agent nothing.
+    Hold,
+    /// `call.resume`: ends the agent's own hold; a hold of the peer stays.
+    Resume,
+    /// `call.transfer` with a number: blind.
+    Transfer {
+        /// As typed.
+        to: String,
+    },
+    /// `call.transfer` with another call of the same agent: the two parties are joined.
+    TransferTo {
+        /// The consultation.
+        consult: CallId,
+    },
+}
+
+/// Who put a call on hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, TS)]
+#[serde(rename_all = "snake_case")]
+pub enum HeldBy {
+    /// The agent.
+    Agent,
+    /// The other side.
+    Peer,
 }
 
 /// What a browser is told.
@@ -137,6 +162,8 @@ pub enum Notification {
         name: Option<String>,
         /// The trunk.
         trunk: String,
+        /// The agent is in a call already: the page rings softly.
+        waiting: bool,
         /// Our offer.
         sdp: String,
     },
@@ -161,6 +188,52 @@ pub enum Notification {
     Answered {
         /// The call.
         call: CallId,
+    },
+    /// `call.held`.
+    Held {
+        /// The call.
+        call: CallId,
+        /// By whom; each hold is lifted by its own side.
+        by: HeldBy,
+    },
+    /// `call.resumed`.
+    Resumed {
+        /// The call.
+        call: CallId,
+        /// Whose hold ended.
+        by: HeldBy,
+    },
+    /// `call.transferring`: the other side was asked to call somebody else, and says how far it is.
+    Transferring {
+        /// The call.
+        call: CallId,
+        /// The number, as the agent typed it, or the consulted party's.
+        to: String,
+        /// The SIP status of the new call so far, where the other side told.
+        sip_code: Option<u16>,
+    },
+    /// `call.transferred`: the other side talks to somebody else; `call.ended` follows.
+    Transferred {
+        /// The call.
+        call: CallId,
+    },
+    /// `call.transfer_failed`: the call is back on the line.
+    TransferFailed {
+        /// The call.
+        call: CallId,
+        /// A stable word from the cause table, such as `busy` or `no_answer`.
+        reason: String,
+        /// The SIP status, where one says it.
+        sip_code: Option<u16>,
+    },
+    /// `call.party`: the other side transferred the call, and the agent talks to somebody else now.
+    Party {
+        /// The call.
+        call: CallId,
+        /// The new party's number.
+        number: String,
+        /// The new party's name, where known.
+        name: Option<String>,
     },
     /// `call.recording`.
     Recording {

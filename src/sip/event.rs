@@ -73,7 +73,8 @@ pub enum Event {
         early: u32,
         /// 101–199.
         status: StatusCode,
-        /// Early media's session description.
+        /// Early media's session description. Where our INVITE had no offer, the callee's: a reliable response waits
+        /// for `Command::Answer` then.
         sdp: Option<Bytes>,
     },
     /// The callee accepted; the ACK is sent already, unless the INVITE had no offer: then it waits for
@@ -185,6 +186,8 @@ pub struct ReferTo {
     /// Of an attended transfer: the call of the same trunk that the new one takes the place of, where it is one of
     /// ours.
     pub replaces: Option<LegId>,
+    /// Where it is none of ours, but the target's: the Replaces header that the new INVITE is to carry.
+    pub replaces_header: Option<String>,
 }
 
 /// How an established usage ended.

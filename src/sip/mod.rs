@@ -35,6 +35,49 @@ pub enum Transport {
     Udp,
     /// A TCP stream.
     Tcp,
+    /// TLS over TCP (RFC 3261 26.2.1).
+    Tls,
+}
+
+impl Transport {
+    /// Whether the transport itself repeats what is lost: a stream (RFC 3261 17).
+    pub const fn is_reliable(self) -> bool {
+        match self {
+            Self::Udp => false,
+            Self::Tcp | Self::Tls => true,
+        }
+    }
+
+    /// Its name in a Via (RFC 3261 20.42).
+    pub const fn via_name(self) -> &'static str {
+        match self {
+            Self::Udp => "UDP",
+            Self::Tcp => "TCP",
+            Self::Tls => "TLS",
+        }
+    }
+
+    /// Its name in a URI's `transport` parameter, and in our configuration.
+    pub const fn uri_name(self) -> &'static str {
+        match self {
+            Self::Udp => "udp",
+            Self::Tcp => "tcp",
+            Self::Tls => "tls",
+        }
+    }
+
+    /// The transport of that name, in any case.
+    pub fn from_name(name: &str) -> Option<Self> {
+        [Self::Udp, Self::Tcp, Self::Tls].into_iter().find(|transport| transport.uri_name().eq_ignore_ascii_case(name))
+    }
+
+    /// The port of a URI or Via without one (RFC 3261 18.2.2, 19.1.2).
+    pub const fn default_port(self) -> u16 {
+        match self {
+            Self::Udp | Self::Tcp => 5060,
+            Self::Tls => 5061,
+        }
+    }
 }
 
 /// One path to a peer: a UDP address pair, or one stream connection.

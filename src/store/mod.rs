@@ -6,6 +6,7 @@
 pub mod audit;
 pub mod audit_chain;
 pub mod call_records;
+pub mod call_trace;
 pub mod catalog;
 mod pool;
 mod row;

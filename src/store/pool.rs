@@ -136,7 +136,7 @@ impl Pool {
     pub async fn make_partitions(&self, today: time::Date) -> Result<(), StoreError> {
         let first = today.replace_day(1).unwrap_or(today);
         let next = first.saturating_add(time::Duration::days(31));
-        for parent in ["call_record", "recording"] {
+        for parent in ["call_record", "call_trace", "recording"] {
             for month in [first, next] {
                 within(sqlx::query!("SELECT make_month_partition($1, $2)", parent, month).execute(&self.connections))
                     .await?;

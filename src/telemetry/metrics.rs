@@ -55,6 +55,12 @@ pub const SIP_DATAGRAMS_DROPPED: Metric = counter(
     "direction",
     "SIP datagrams dropped before they were read, or not sent",
 );
+/// TLS handshakes of SIP that failed, by the side that began.
+pub const SIP_TLS_HANDSHAKES_FAILED: Metric = counter(
+    "tandem_sip_tls_handshakes_failed_total",
+    "side",
+    "TLS handshakes of SIP that failed, by the side that began",
+);
 /// SIP stream connections refused: too many.
 pub const SIP_CONNECTIONS_REFUSED: Metric =
     counter("tandem_sip_connections_refused_total", "", "SIP stream connections refused: too many");
@@ -87,6 +93,7 @@ pub const METRICS: &[Metric] = &[
     SIP_MESSAGES,
     SIP_DATAGRAMS_DROPPED,
     SIP_CONNECTIONS_REFUSED,
+    SIP_TLS_HANDSHAKES_FAILED,
     SIP_FRAMING_LOST,
     TRUNK_TARGET_UP,
     TRUNK_LINES,

@@ -4,6 +4,7 @@
 
 pub mod demux;
 pub mod io;
+pub mod media_source;
 pub mod session;
 pub mod wheel;
 
@@ -14,7 +15,13 @@ use crate::ids::{CallId, LegId};
 pub use crate::media::tap::TapId;
 
 pub use crate::codec::TrunkCodec;
+pub use crate::rtp::srtp::MasterKey;
+pub use crate::rtp::srtp::SrtpKeys;
+pub use crate::rtp::srtp::SrtpSuite;
 pub use crate::rtp::telephone_event::DtmfDigit;
+pub use media_source::MediaNetwork;
+pub use media_source::MediaRejection;
+pub use media_source::MediaSource;
 
 /// What the call room asks of a worker. One for an unknown call or leg is ignored; refusals come back as events.
 #[derive(Debug, Clone)]
@@ -121,6 +128,18 @@ pub enum Command {
         /// On or off.
         on: bool,
     },
+    /// Puts the trunk leg on local hold, or takes it off: the trunk hears the hold music (comfort noise where none is
+    /// configured), agent and trunk do not hear each other, and the tap says hold on both channels. Needs no re-INVITE.
+    /// The music passes only where `Gate::to_trunk` is open and the negotiated direction lets us send. Idempotent; it
+    /// holds for the session until `on: false`, whatever is connected meanwhile.
+    PlayHold {
+        /// The call.
+        call: CallId,
+        /// The trunk leg.
+        leg: LegId,
+        /// On or off.
+        on: bool,
+    },
     /// Ends one leg; its ports drain before reuse.
     CloseLeg {
         /// The call.
@@ -151,6 +170,7 @@ impl Command {
             | Self::StartTap { call, .. }
             | Self::StopTap { call, .. }
             | Self::SetRingback { call, .. }
+            | Self::PlayHold { call, .. }
             | Self::CloseLeg { call, .. }
             | Self::Close { call } => *call,
         }
@@ -172,7 +192,7 @@ pub struct Gate {
 }
 
 /// Negotiated media of a trunk leg.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TrunkMedia {
     /// Where RTP goes, and the only address from which it is taken. Port 0 never occurs.
     pub remote: SocketAddr,
@@ -194,6 +214,10 @@ pub struct TrunkMedia {
     pub send: bool,
     /// We expect to receive; where false, silence is no fault.
     pub receive: bool,
+    /// The keys of both directions (SDES), where the leg is SRTP. Without, it is RTP in the clear.
+    pub srtp: Option<SrtpKeys>,
+    /// From where the peer's media is taken.
+    pub source: MediaSource,
 }
 
 /// What happened to a call's media.
@@ -231,6 +255,14 @@ pub enum EventKind {
     },
     /// The first RTP of a trunk leg arrived from the negotiated address.
     TrunkMediaStarted,
+    /// Media came to a trunk leg and was dropped. For each reason the first time, then at most once in 5 s; the counters
+    /// of [`LegStats`] have them all. The call goes on.
+    MediaRejected {
+        /// Why. Its text is the verdict.
+        reason: MediaRejection,
+        /// Whence.
+        source: SocketAddr,
+    },
     /// A leg pressed a digit.
     DtmfReceived {
         /// Which.
@@ -290,6 +322,10 @@ pub struct LegStats {
     pub packets_lost: u64,
     /// Packets dropped: wrong source, malformed, failed authentication.
     pub packets_dropped: u64,
+    /// Of those, the ones from an address that `MediaSource` does not admit.
+    pub packets_from_unexpected_source: u64,
+    /// Of those, the ones that failed SRTP authentication or were replayed.
+    pub packets_forged: u64,
     /// Interarrival jitter (RFC 3550 6.4.1) in milliseconds.
     pub jitter_ms: f32,
     /// Round-trip time from RTCP in milliseconds, where known.

@@ -11,6 +11,7 @@ use tandem::demo::sipp::Scenario;
 use tandem::demo::tone::ToneFigure;
 use tandem::demo::{Stage, http, proof, torture};
 use tandem::signaling::AgentState;
+use tandem::sip::Transport;
 use uuid::Uuid;
 
 /// How long one step of a call may take.
@@ -99,6 +100,7 @@ async fn outbound(stage: &Stage, alice: &mut Agent, name: &str, arguments: &[&st
         if let HangUp::AfterDigits(digits) = hang_up {
             alice.request(AgentRequest::Digits { call_id: call_id.clone(), digits: digits.into() }).await.unwrap();
         }
+        // They talk: no state is waited for, audio takes its time.
         tokio::time::sleep(Duration::from_millis(1_500)).await;
         alice.request(AgentRequest::HangUp { call_id: call_id.clone() }).await.unwrap();
     }
@@ -141,22 +143,30 @@ async fn outbound_scenarios() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn torture_messages_get_the_answers_of_their_table() {
+async fn torture_messages_get_the_answers_of_their_table_over_every_transport() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut tables = vec![root.join("sip-tests/torture")];
     // The messages of RFC 4475 are handed round beside the repository, not in it.
     let shared = std::env::var_os("TANDEM_SHARED").map_or_else(|| root.join("../shared"), PathBuf::from);
-    let rfc4475 = shared.join("torture/rfc4475");
-    if rfc4475.is_dir() {
-        tables.push(rfc4475);
-    } else {
-        println!("RFC 4475's messages are not at {}: only our own were sent", rfc4475.display());
+    for messages in ["torture/rfc4475", "torture/rfc5118"].map(|directory| shared.join(directory)) {
+        if messages.is_dir() {
+            tables.push(messages);
+        } else {
+            println!("no messages at {}: these were not sent", messages.display());
+        }
     }
-    // A gateway for each table: the first still repeats its answers to INVITEs that nobody acknowledges.
-    for messages in tables {
+    // A gateway for each: one that has these messages already would take them for retransmissions.
+    for (messages, transport) in
+        tables.iter().flat_map(|table| [Transport::Udp, Transport::Tcp, Transport::Tls].map(|t| (table, t)))
+    {
         let (_directory, stage) = set_stage(43).await;
-        let report = torture::run(stage.settings.sip, &messages).await.unwrap();
-        println!("{}\n{report}", messages.display());
+        let (gateway, wire) = match transport {
+            Transport::Udp => (stage.settings.sip, torture::Wire::Udp),
+            Transport::Tcp => (stage.settings.sip, torture::Wire::Tcp),
+            Transport::Tls => (stage.settings.sip_tls, torture::Wire::Tls(stage.settings.ca_file())),
+        };
+        let report = torture::run(gateway, &wire, messages).await.unwrap();
+        println!("{} by {transport:?}\n{report}", messages.display());
         report.verdict().unwrap_or_else(|error| panic!("{error:#}\n{}", stage.gateway.last_words()));
         assert!(!stage.gateway.has_ended());
         stage.strike().await;

@@ -11,4 +11,5 @@ mod playback;
 mod servers;
 mod site;
 mod store;
+mod traces;
 mod trunks;

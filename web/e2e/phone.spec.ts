@@ -29,7 +29,15 @@ async function logIn(page: Page): Promise<void> {
 }
 
 async function ring(gateway: MockGateway, sdp: string, name: string | null = 'Berta Bauer'): Promise<void> {
-  gateway.notify('call.incoming', { call_id: CALL, from: '+4930123456', to: '1001', name, trunk: 'pbx', sdp });
+  gateway.notify('call.incoming', {
+    call_id: CALL,
+    from: '+4930123456',
+    to: '1001',
+    name,
+    trunk: 'pbx',
+    waiting: false,
+    sdp,
+  });
   await gateway.request('call.alerting');
 }
 

@@ -5,3 +5,4 @@ pub mod records;
 pub mod registry;
 pub mod rooms;
 pub mod task;
+mod trace;

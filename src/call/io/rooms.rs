@@ -10,6 +10,7 @@ use crate::ids::SignalingId;
 use crate::recording;
 use crate::signaling;
 use crate::sip;
+use crate::trace::Observation;
 use crate::worker;
 
 /// A room's queue is full.
@@ -31,6 +32,8 @@ pub trait Rooms: Send + Sync {
     fn signaling(&self, session: SignalingId, command: signaling::Command);
     /// Keeps a call record.
     fn record(&self, record: CallRecord);
+    /// Tells the trace what was seen of a call.
+    fn trace(&self, observation: Observation);
     /// The agent at an extension, as the presence table knows them now.
     fn agent(&self, extension: &Extension) -> Option<AgentStanding>;
     /// The agent of a session.

@@ -41,7 +41,8 @@ impl Connecting {
         let (call, leg) = (context.ids.call, context.ids.agent_leg);
         match input {
             Input::Worker(event) => match event.kind {
-                worker::EventKind::PeerConnected => {
+                // Of a group, another browser's transport may come up as late as this.
+                worker::EventKind::PeerConnected if event.leg == Some(leg) => {
                     self.connected = true;
                     self.proceed(context, now)
                 }
@@ -55,22 +56,22 @@ impl Connecting {
                     end(Cause::RecordingFailed, context, now)
                 }
             }
-            Input::Request { token, request: CallRequest::Transport { sdp } } => {
+            Input::Request { token, request: CallRequest::Transport { sdp }, .. } => {
                 context.grant(token);
                 context.worker(worker::Command::AcceptPeerAnswer { call, leg, sdp });
                 Phase::Connecting(self)
             }
-            Input::Request { token, request: CallRequest::Candidate { candidate } } => {
+            Input::Request { token, request: CallRequest::Candidate { candidate }, .. } => {
                 context.grant(token);
                 context.worker(worker::Command::AddPeerCandidate { call, leg, candidate });
                 Phase::Connecting(self)
             }
             // An accept may come twice: by the socket and, resent, after a resumption.
-            Input::Request { token, request: CallRequest::Accept } => {
+            Input::Request { token, request: CallRequest::Accept, .. } => {
                 context.grant(token);
                 Phase::Connecting(self)
             }
-            Input::Request { token, request: CallRequest::Reject | CallRequest::Hangup } => {
+            Input::Request { token, request: CallRequest::Reject | CallRequest::Hangup, .. } => {
                 context.grant(token);
                 end(Cause::Rejected, context, now)
             }
@@ -78,9 +79,9 @@ impl Connecting {
                 Some(cause) => Terminating::begin(cause, Farewell::Silent, context, now),
                 None => Phase::Connecting(self),
             },
-            Input::AgentGone => end(Cause::AgentUnavailable, context, now),
+            Input::AgentGone { .. } => end(Cause::AgentUnavailable, context, now),
             Input::Shutdown => end(Cause::Draining, context, now),
-            other @ Input::Request { .. } => {
+            other @ (Input::Request { .. } | Input::Consulted { .. } | Input::SpareLeg(_)) => {
                 decline(&other, context);
                 Phase::Connecting(self)
             }

@@ -12,14 +12,12 @@ use crate::call::leg::TrunkLeg;
 use crate::call::phase::Phase;
 use crate::call::phase::decline;
 use crate::call::phase::established::Established;
+use crate::call::phase::preparing::Preparing;
 use crate::call::phase::terminating::Farewell;
 use crate::call::phase::terminating::Terminating;
-use crate::pii::Pii;
 use crate::signaling::CallRequest;
 use crate::signaling::Notification;
 use crate::sip;
-use crate::sip::OutgoingInvite;
-use crate::sip::Party;
 use crate::worker;
 use crate::worker::Gate;
 
@@ -28,30 +26,16 @@ use crate::worker::Gate;
 pub struct Inviting {
     trunk: TrunkLeg,
     ringing: bool,
+    ringback: bool,
+    redirected: bool,
 }
 
 impl Inviting {
     /// Sends the INVITE with our offer.
     pub fn begin(mut trunk: TrunkLeg, context: &mut Context, now: Instant) -> Self {
-        let offer = trunk.offer();
-        let from = Party {
-            user: Pii::new(context.agent.number.clone()),
-            display_name: Some(Pii::new(context.agent.name.clone())),
-        };
-        context.sip(sip::Command::Invite(OutgoingInvite {
-            leg: context.ids.trunk_leg,
-            trunk: context.record.trunk.clone(),
-            called: context.record.remote_number.clone(),
-            from,
-            session_id: context.ids.session,
-            offer: Some(offer),
-            replaces: None,
-            anonymous: false,
-            headers: Vec::new(),
-            user_to_user: None,
-        }));
+        invite(&mut trunk, context);
         context.start_timer(CallTimer::Answer, context.config.dial_timeout, now);
-        Self { trunk, ringing: false }
+        Self { trunk, ringing: false, ringback: false, redirected: false }
     }
 
     /// Takes one input.
@@ -60,11 +44,11 @@ impl Inviting {
         match input {
             Input::Sip(event) => self.heard_from_trunk(event, context, now),
             Input::Worker(event) => self.heard_from_worker(&event, context, now),
-            Input::Request { token, request: CallRequest::Hangup | CallRequest::Reject } => {
+            Input::Request { token, request: CallRequest::Hangup | CallRequest::Reject, .. } => {
                 context.grant(token);
                 end(Cause::Cancelled, context, now)
             }
-            Input::Request { token, request: CallRequest::Mute { muted } } => {
+            Input::Request { token, request: CallRequest::Mute { muted }, .. } => {
                 context.grant(token);
                 let (call, leg) = (context.ids.call, context.ids.agent_leg);
                 context.worker(worker::Command::SetMuted { call, leg, muted });
@@ -77,9 +61,9 @@ impl Inviting {
                     end(Cause::RecordingFailed, context, now)
                 }
             }
-            Input::AgentGone => end(Cause::AgentVanished, context, now),
+            Input::AgentGone { .. } => end(Cause::AgentVanished, context, now),
             Input::Shutdown => end(Cause::Draining, context, now),
-            other @ Input::Request { .. } => {
+            other @ (Input::Request { .. } | Input::Consulted { .. } | Input::SpareLeg(_)) => {
                 decline(&other, context);
                 Phase::Inviting(self)
             }
@@ -99,9 +83,13 @@ impl Inviting {
                 Phase::Inviting(self)
             }
             sip::Event::Accepted { sdp, .. } => self.accepted(sdp, context, now),
-            sip::Event::Refused { status, .. } => {
-                Terminating::begin(Cause::TrunkRefused(status.as_u16()), Farewell::Silent, context, now)
+            sip::Event::Refused { status, .. } if status.as_u16() == 488 && self.trunk.downgrade() => {
+                let (call, trunk) = (context.ids.call, &context.record.trunk);
+                tracing::warn!(%call, %trunk, "SRTP was refused: RTP in the clear is offered instead");
+                invite(&mut self.trunk, context);
+                Phase::Inviting(self)
             }
+            sip::Event::Refused { status, redirect, .. } => self.refused(status.as_u16(), &redirect, context, now),
             sip::Event::Ended { .. } => Terminating::begin(Cause::PeerLost, Farewell::Silent, context, now),
             sip::Event::Invited(_)
             | sip::Event::Cancelled { .. }
@@ -115,19 +103,38 @@ impl Inviting {
         }
     }
 
+    /// One redirection is followed, to where the agent might have dialled on the same trunk (RFC 3261 8.1.3.4).
+    fn refused(mut self, status: u16, redirect: &[String], context: &mut Context, now: Instant) -> Phase {
+        let allowed = |user: &String| context.config.destination_on(&context.record.trunk, user);
+        let Some(number) = redirect.iter().find_map(allowed).filter(|_| !self.redirected) else {
+            if context.take_next_trunk() {
+                return Phase::Preparing(Preparing::again(context, now));
+            }
+            return Terminating::begin(Cause::TrunkRefused(status), Farewell::Silent, context, now);
+        };
+        self.redirected = true;
+        let (leg, offer) = (context.ids.trunk_leg, self.trunk.offer());
+        let invite = context.outgoing_invite(leg, number, offer);
+        context.sip(sip::Command::Invite(invite));
+        Phase::Inviting(self)
+    }
+
     /// A description opens the way to the agent; what is heard until the first packet is our own ringback.
     fn progressed(&mut self, status: u16, sdp: Option<Bytes>, context: &mut Context) {
         let (call, leg) = (context.ids.call, context.ids.agent_leg);
-        if let Some(answer) = sdp
-            && self.trunk.preview(&answer).is_ok()
-            && let Some(media) = self.trunk.media()
-        {
+        // Of several forks, the last that describes itself is heard; each answers the same offer of ours.
+        let described = sdp.is_some_and(|answer| self.trunk.preview(&answer).is_ok());
+        if let Some(media) = self.trunk.media().filter(|_| described) {
             context.worker(worker::Command::ConnectTrunk { call, leg: context.ids.trunk_leg, media });
             context.set_gate(Gate { to_trunk: false, to_agent: true });
         }
+        // Until the callee's side is heard, the agent hears ours: some announce early media and send none.
+        if (status == 180 || described) && !self.ringback {
+            self.ringback = true;
+            context.worker(worker::Command::SetRingback { call, leg, on: true });
+        }
         if status == 180 && !self.ringing {
             self.ringing = true;
-            context.worker(worker::Command::SetRingback { call, leg, on: true });
             context.notify(Notification::Ringing { call });
         }
     }
@@ -159,6 +166,14 @@ impl Inviting {
         context.worker(worker::Command::SetRingback { call, leg, on: false });
         Established::begin(self.trunk, context, now)
     }
+}
+
+/// An INVITE with the leg's offer.
+fn invite(trunk: &mut TrunkLeg, context: &mut Context) {
+    let offer = trunk.offer();
+    let (leg, called) = (context.ids.trunk_leg, context.record.remote_number.clone());
+    let invite = context.outgoing_invite(leg, called, offer);
+    context.sip(sip::Command::Invite(invite));
 }
 
 fn end(cause: Cause, context: &mut Context, now: Instant) -> Phase {

@@ -83,8 +83,19 @@ impl Phase {
             Self::Preparing(phase) => phase.handle_timer(timer, context, now),
             Self::Inviting(phase) => phase.handle_timer(timer, context, now),
             Self::Terminating(phase) => phase.handle_timer(timer, context),
-            Self::Established(_) | Self::Renegotiating(_) | Self::Terminated(_) => self,
+            Self::Established(phase) | Self::Renegotiating(phase) => phase.handle_timer(timer, context, now),
+            Self::Terminated(_) => self,
         }
+    }
+
+    /// Whether browsers ring, and none has the call yet.
+    pub const fn rings(&self) -> bool {
+        matches!(self, Self::Routing(_) | Self::Alerting(_))
+    }
+
+    /// Whether audio crosses.
+    pub const fn is_answered(&self) -> bool {
+        matches!(self, Self::Established(_) | Self::Renegotiating(_))
     }
 
     /// The phase's name.
@@ -105,7 +116,7 @@ impl Phase {
 
 /// What no phase has a use for: a request still gets its answer, the rest is nothing.
 pub(crate) fn decline(input: &Input, context: &mut Context) {
-    if let Input::Request { token, .. } = input {
-        context.deny(*token, "call.wrong_state", "the call cannot do this now");
+    if let Input::Request { from, token, .. } | Input::Consulted { from, token, .. } = input {
+        context.deny_to(*from, *token, "call.wrong_state", "the call cannot do this now");
     }
 }

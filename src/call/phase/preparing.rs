@@ -36,6 +36,17 @@ impl Preparing {
         Self { trunk: None, connected: false }
     }
 
+    /// The trunk of an emergency call failed it: another one is tried, with a port of its own.
+    pub fn again(context: &mut Context, now: Instant) -> Self {
+        let (call, leg, address) = (context.ids.call, context.ids.trunk_leg, context.trunk.media_address);
+        context.worker(worker::Command::CloseLeg { call, leg });
+        context.worker(worker::Command::BindTrunk { call, leg, address });
+        context.timers.stop(CallTimer::Answer);
+        context.start_timer(CallTimer::Setup, context.config.transport_timeout, now);
+        context.publish_record();
+        Self { trunk: None, connected: true }
+    }
+
     /// Takes one input.
     #[must_use]
     pub fn handle(self, input: Input, context: &mut Context, now: Instant) -> Phase {
@@ -46,7 +57,7 @@ impl Preparing {
                     return end(Cause::RecordingFailed, context, now);
                 }
             }
-            Input::Request { token, request } => match request {
+            Input::Request { from, token, request } => match request {
                 CallRequest::Transport { sdp } => {
                     context.grant(token);
                     let (call, leg) = (context.ids.call, context.ids.agent_leg);
@@ -61,11 +72,12 @@ impl Preparing {
                     context.grant(token);
                     return end(Cause::Hangup, context, now);
                 }
-                request => decline(&Input::Request { token, request }, context),
+                request => decline(&Input::Request { from, token, request }, context),
             },
-            Input::AgentGone => return end(Cause::AgentVanished, context, now),
+            Input::AgentGone { .. } => return end(Cause::AgentVanished, context, now),
             Input::Shutdown => return end(Cause::Draining, context, now),
             Input::Sip(_) => {}
+            other @ (Input::Consulted { .. } | Input::SpareLeg(_)) => decline(&other, context),
         }
         self.proceed(context, now)
     }
@@ -91,7 +103,7 @@ impl Preparing {
                 context.start_recording();
             }
             worker::EventKind::TrunkBound { local } => {
-                self.trunk = Some(TrunkLeg::new(&context.trunk, local, context.ids.sdp_session));
+                self.trunk = Some(TrunkLeg::new(&context.trunk, local, context.ids.sdp_session, context.ids.srtp));
             }
             worker::EventKind::LegFailed { reason } => {
                 let cause = match reason {

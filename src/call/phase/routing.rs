@@ -14,7 +14,8 @@ use crate::call::phase::alerting::Alerting;
 use crate::call::phase::decline;
 use crate::call::phase::terminating::Farewell;
 use crate::call::phase::terminating::Terminating;
-use crate::signaling::Notification;
+use crate::call::ring::Hunt;
+use crate::call::ring::Ring;
 use crate::sip::Invitation;
 use crate::sip::Refusal;
 use crate::worker;
@@ -23,40 +24,36 @@ use crate::worker;
 #[derive(Debug)]
 pub struct Routing {
     invitation: Invitation,
-    peer_offer: Option<String>,
+    ring: Ring,
     trunk: Option<Described>,
 }
 
 impl Routing {
     /// Asks the worker for both legs.
-    pub fn begin(invitation: Invitation, context: &mut Context, now: Instant) -> Self {
-        let (call, leg) = (context.ids.call, context.ids.agent_leg);
-        context.worker(worker::Command::OfferPeer { call, leg });
-        let (leg, address) = (context.ids.trunk_leg, context.trunk.media_address);
+    pub fn begin(invitation: Invitation, hunt: Hunt, context: &mut Context, now: Instant) -> Self {
+        let ring = Ring::begin(hunt, &invitation, context, now);
+        let (call, leg, address) = (context.ids.call, context.ids.trunk_leg, context.trunk.media_address);
         context.worker(worker::Command::BindTrunk { call, leg, address });
         context.start_timer(CallTimer::Setup, context.config.transport_timeout, now);
         context.publish_record();
-        Self { invitation, peer_offer: None, trunk: None }
+        Self { invitation, ring, trunk: None }
     }
 
     /// Takes one input.
     #[must_use]
     pub fn handle(mut self, input: Input, context: &mut Context, now: Instant) -> Phase {
         match input {
-            Input::Worker(event) => match event.kind {
-                worker::EventKind::PeerOffered { sdp } => {
-                    self.peer_offer = Some(sdp);
-                    self.proceed(context, now)
-                }
-                worker::EventKind::TrunkBound { local } => self.describe(local, context, now),
-                worker::EventKind::LegFailed { .. } => end(Cause::Overloaded, context, now),
-                _ => Phase::Routing(self),
-            },
+            Input::Worker(event) => self.heard_from_worker(event, context, now),
             Input::Sip(event) => match Cause::of_giving_up(&event) {
                 Some(cause) => Terminating::begin(cause, Farewell::Silent, context, now),
                 None => Phase::Routing(self),
             },
-            Input::AgentGone => end(Cause::AgentUnavailable, context, now),
+            Input::AgentGone { session } => {
+                match self.ring.drop_session(session, Cause::AgentUnavailable, context, now) {
+                    Ok(()) => Phase::Routing(self),
+                    Err(cause) => end(cause, context, now),
+                }
+            }
             Input::Shutdown => end(Cause::Draining, context, now),
             other => {
                 decline(&other, context);
@@ -71,9 +68,27 @@ impl Routing {
         end(Cause::Overloaded, context, now)
     }
 
+    fn heard_from_worker(mut self, event: worker::Event, context: &mut Context, now: Instant) -> Phase {
+        match (event.kind, event.leg) {
+            (worker::EventKind::PeerOffered { sdp }, Some(leg)) => {
+                self.ring.offered(leg, sdp, context, now);
+                self.proceed(context, now)
+            }
+            (worker::EventKind::TrunkBound { local }, _) => self.describe(local, context, now),
+            (worker::EventKind::LegFailed { .. }, Some(leg)) if self.ring.has_leg(leg) => {
+                match self.ring.drop_leg(leg, Cause::Overloaded, context, now) {
+                    Ok(()) => Phase::Routing(self),
+                    Err(cause) => end(cause, context, now),
+                }
+            }
+            (worker::EventKind::LegFailed { .. }, _) => end(Cause::Overloaded, context, now),
+            _ => Phase::Routing(self),
+        }
+    }
+
     /// An offer that we cannot take is refused before any phone rings.
     fn describe(mut self, local: SocketAddr, context: &mut Context, now: Instant) -> Phase {
-        let mut leg = TrunkLeg::new(&context.trunk, local, context.ids.sdp_session);
+        let mut leg = TrunkLeg::new(&context.trunk, local, context.ids.sdp_session, context.ids.srtp);
         let described = match &self.invitation.offer {
             Some(offer) => leg.answer(offer),
             None => Ok(leg.offer()),
@@ -91,25 +106,11 @@ impl Routing {
     }
 
     fn proceed(self, context: &mut Context, now: Instant) -> Phase {
-        let Self { invitation, peer_offer, trunk } = self;
-        match (peer_offer, trunk) {
-            (Some(sdp), Some(trunk)) => {
-                context.notify(incoming(&invitation, sdp, context));
-                Phase::Alerting(Alerting::begin(trunk, context, now))
-            }
-            (peer_offer, trunk) => Phase::Routing(Self { invitation, peer_offer, trunk }),
+        let Self { invitation, ring, trunk } = self;
+        match trunk {
+            Some(trunk) if ring.has_offer() => Phase::Alerting(Alerting::begin(trunk, ring, context, now)),
+            trunk => Phase::Routing(Self { invitation, ring, trunk }),
         }
-    }
-}
-
-fn incoming(invitation: &Invitation, sdp: String, context: &Context) -> Notification {
-    Notification::Incoming {
-        call: context.ids.call,
-        from: invitation.from.user.expose().clone(),
-        to: invitation.called.clone(),
-        name: invitation.from.display_name.as_ref().map(|name| name.expose().clone()),
-        trunk: invitation.trunk.to_string(),
-        sdp,
     }
 }
 

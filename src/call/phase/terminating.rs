@@ -82,7 +82,7 @@ impl Terminating {
                     Phase::Terminating(self)
                 }
             }
-            Input::Request { token, request: crate::signaling::CallRequest::Hangup } => {
+            Input::Request { token, request: crate::signaling::CallRequest::Hangup, .. } => {
                 context.grant(token);
                 Phase::Terminating(self)
             }

@@ -3,16 +3,21 @@
 use std::time::Duration;
 
 use proptest::prelude::*;
+use rand::SeedableRng as _;
+use rand::rngs::StdRng;
 
 use super::OFFER;
 use super::Stage;
 use crate::call::Input;
 use crate::call::Output;
+use crate::ids::LegId;
 use crate::recording;
 use crate::recording::Obligation;
 use crate::signaling::CallRequest;
 use crate::sip;
 use crate::sip::EndCause;
+use crate::sip::Invitation;
+use crate::sip::ReferTo;
 use crate::sip::StatusCode;
 use crate::worker;
 
@@ -21,7 +26,7 @@ fn obligation() -> impl Strategy<Value = Obligation> {
 }
 
 fn request(choice: u8) -> CallRequest {
-    match choice % 8 {
+    match choice % 12 {
         0 => CallRequest::Alerting,
         1 => CallRequest::Transport { sdp: "answer".into() },
         2 => CallRequest::Accept,
@@ -29,6 +34,10 @@ fn request(choice: u8) -> CallRequest {
         4 => CallRequest::Hangup,
         5 => CallRequest::Mute { muted: true },
         6 => CallRequest::Dtmf { digits: "1".into() },
+        7 => CallRequest::Hold,
+        8 => CallRequest::Resume,
+        9 => CallRequest::Transfer { to: "601".into() },
+        10 => CallRequest::TransferTo { consult: super::ids().call },
         _ => CallRequest::Dial { to: "600".into() },
     }
 }
@@ -36,8 +45,17 @@ fn request(choice: u8) -> CallRequest {
 /// One thing that may happen to a call, by number.
 fn happen(stage: &mut Stage, choice: u8) {
     let (leg, agent) = (stage.ids.trunk_leg, stage.ids.agent_leg);
-    match choice % 24 {
+    match choice % 36 {
         0..=7 => stage.ask(request(choice)),
+        24..=27 => stage.ask(request(choice - 24 + 7)),
+        28 => stage.sip(sip::Event::Renegotiated { leg, sdp: OFFER.into() }),
+        29 => stage.sip(sip::Event::RenegotiationFailed { leg, status: StatusCode::NOT_ACCEPTABLE_HERE }),
+        30 => refer(stage),
+        31 => stage.sip(sip::Event::ReferProgressed { leg, status: StatusCode::OK, is_over: true }),
+        32 => stage.sip(sip::Event::Accepted { leg: spare(), sdp: Some(OFFER.into()) }),
+        33 => stage.worker(spare(), worker::EventKind::TrunkBound { local: ([127, 0, 0, 1], 20_020).into() }),
+        34 => replace(stage),
+        35 => stage.sip(sip::Event::Ended { leg: spare(), cause: EndCause::PeerBye, reason: None }),
         8 => stage.legs_made(),
         9 => stage.peer_connected(),
         10 => stage.recorder_says(recording::EventKind::Recording),
@@ -63,9 +81,39 @@ fn happen(stage: &mut Stage, choice: u8) {
     }
 }
 
-fn final_responses(stage: &Stage) -> usize {
-    let is_final =
-        |command: &&&sip::Command| matches!(command, sip::Command::Accept { .. } | sip::Command::Refuse { .. });
+fn spare() -> LegId {
+    LegId::generate(3, &mut StdRng::seed_from_u64(77))
+}
+
+fn refer(stage: &mut Stage) {
+    let leg = stage.ids.trunk_leg;
+    stage.tell(Input::SpareLeg(spare()));
+    stage.sip(sip::Event::Referred {
+        leg,
+        to: ReferTo { user: "601".into(), replaces: None, replaces_header: None },
+        referred_by: None,
+    });
+}
+
+/// One INVITE has one name: it comes once.
+fn replace(stage: &mut Stage) {
+    if !stage.replaced {
+        stage.replaced = true;
+        let invitation = Invitation { leg: replacing(), ..super::invitation(Some(OFFER)) };
+        stage.sip(sip::Event::Invited(Box::new(invitation)));
+        stage.worker(replacing(), worker::EventKind::TrunkBound { local: ([127, 0, 0, 1], 20_030).into() });
+    }
+}
+
+fn replacing() -> LegId {
+    LegId::generate(4, &mut StdRng::seed_from_u64(78))
+}
+
+fn final_responses(stage: &Stage, to: LegId) -> usize {
+    let is_final = |command: &&&sip::Command| match command {
+        sip::Command::Accept { leg, .. } | sip::Command::Refuse { leg, .. } => *leg == to,
+        _ => false,
+    };
     stage.sip_commands().iter().filter(is_final).count()
 }
 
@@ -101,7 +149,8 @@ proptest! {
 
         prop_assert!(stage.ended_as().is_some(), "still {}", stage.call.phase_name());
         prop_assert!(stage.call.poll_timeout().is_none());
-        prop_assert!(final_responses(&stage) <= 1, "more than one final response");
+        prop_assert!(final_responses(&stage, stage.ids.trunk_leg) <= 1, "more than one final response");
+        prop_assert_eq!(final_responses(&stage, replacing()), usize::from(stage.replaced), "the INVITE with Replaces");
         let mut replies: Vec<u64> = stage.replies().into_iter().map(|(token, _)| token).collect();
         replies.sort_unstable();
         prop_assert_eq!(replies, (1..=stage.requests()).collect::<Vec<_>>(), "each request gets one reply");

@@ -7,6 +7,7 @@ use crate::call::Input;
 use crate::recording;
 use crate::recording::Obligation;
 use crate::signaling::CallRequest;
+use crate::signaling::HeldBy;
 use crate::signaling::Notification;
 use crate::sip;
 use crate::sip::EndCause;
@@ -183,6 +184,14 @@ fn a_required_recording_that_dies_ends_the_call() {
 }
 
 #[test]
+fn a_page_that_was_told_the_end_hears_no_more_of_the_recording() {
+    let mut stage = Stage::talking();
+    stage.sip(sip::Event::Ended { leg: stage.ids.trunk_leg, cause: EndCause::PeerBye, reason: None });
+    stage.recorder_says(recording::EventKind::Failed { reason: "the disk is full".into() });
+    assert!(!stage.notified(|told| matches!(told, Notification::Recording { active: false, .. })));
+}
+
+#[test]
 fn lost_frames_end_a_required_recordings_call_and_what_there_is_gets_sealed() {
     let mut stage = Stage::talking();
     let tap = stage.ids.tap;
@@ -200,12 +209,13 @@ fn dead_media_and_a_vanished_agent_end_the_call_with_bye() {
     stage.worker(stage.ids.trunk_leg, worker::EventKind::MediaTimeout { silent_for });
     assert!(stage.said_bye());
     let mut stage = Stage::talking();
-    stage.tell(Input::AgentGone);
+    let session = stage.call.standing().audience[0].0;
+    stage.tell(Input::AgentGone { session });
     assert!(stage.said_bye());
 }
 
 #[test]
-fn a_hold_by_the_trunk_reaches_the_worker_and_not_the_browser() {
+fn a_hold_by_the_trunk_reaches_the_worker_and_the_browser_only_by_name() {
     let mut stage = Stage::talking();
     let leg = stage.ids.trunk_leg;
     let hold = format!("{OFFER}a=sendonly\r\n").replace("o=pbx 1 1", "o=pbx 1 2");
@@ -214,7 +224,8 @@ fn a_hold_by_the_trunk_reaches_the_worker_and_not_the_browser() {
     assert!(stage.worker_got(
         |command| matches!(command, worker::Command::ConnectTrunk { media, .. } if !media.send && media.receive)
     ));
-    assert!(!stage.notified(|_| true));
+    let held = |n: &Notification| matches!(n, Notification::Held { by: HeldBy::Peer, .. });
+    assert!(stage.notified(held) && !stage.notified(|notice| !held(notice)));
 }
 
 #[test]

@@ -2,9 +2,14 @@
 
 #![expect(clippy::wildcard_enum_match_arm, reason = "a test picks out the one output that it asks for")]
 
+mod answers;
 mod chance;
+mod groups;
+mod holding;
 mod inbound;
+mod moving;
 mod outbound;
+mod transferring;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,10 +22,13 @@ use rand::rngs::StdRng;
 use crate::call::AgentParty;
 use crate::call::Call;
 use crate::call::CallIds;
+use crate::call::Candidate;
 use crate::call::Cause;
 use crate::call::Config;
+use crate::call::Hunt;
 use crate::call::Input;
 use crate::call::Output;
+use crate::call::SrtpPolicy;
 use crate::call::TrunkPolicy;
 use crate::call::call::Ground;
 use crate::clock::Clock;
@@ -34,6 +42,11 @@ use crate::ids::TrunkName;
 use crate::pii::Pii;
 use crate::recording;
 use crate::recording::Obligation;
+use crate::routing::DialPlan;
+use crate::routing::DialRule;
+use crate::routing::ExtensionRange;
+use crate::routing::Group;
+use crate::routing::Strategy;
 use crate::signaling;
 use crate::signaling::CallRequest;
 use crate::signaling::Notification;
@@ -42,10 +55,11 @@ use crate::sip;
 use crate::sip::Invitation;
 use crate::sip::Party;
 use crate::worker;
+use crate::worker::MediaSource;
 use crate::worker::TapId;
 use crate::worker::TrunkCodec;
 
-pub(super) const OFFER: &str = "v=0\r\no=pbx 1 1 IN IP4 192.0.2.9\r\ns=-\r\nc=IN IP4 192.0.2.9\r\nt=0 0\r\n\
+pub(crate) const OFFER: &str = "v=0\r\no=pbx 1 1 IN IP4 192.0.2.9\r\ns=-\r\nc=IN IP4 192.0.2.9\r\nt=0 0\r\n\
     m=audio 4000 RTP/AVP 0 101\r\na=rtpmap:0 PCMU/8000\r\na=rtpmap:101 telephone-event/8000\r\n";
 
 /// One call and what it asked for, oldest first.
@@ -55,6 +69,8 @@ pub(super) struct Stage {
     pub(super) now: Instant,
     pub(super) outputs: Vec<Output>,
     tokens: u64,
+    /// An INVITE with Replaces came.
+    pub(super) replaced: bool,
 }
 
 pub(super) fn ids() -> CallIds {
@@ -67,10 +83,11 @@ pub(super) fn ids() -> CallIds {
         recording: RecordingId::generate(1, &mut rng),
         tap: TapId(1),
         sdp_session: 77,
+        srtp: crate::sdp::SrtpSecret::generate(&mut rng),
     }
 }
 
-pub(super) fn ground(obligation: Obligation, clock: Clock) -> Ground {
+pub(crate) fn ground(obligation: Obligation, clock: Clock) -> Ground {
     let ids = ids();
     let agent = AgentParty {
         session: SignalingId::generate(1, &mut StdRng::seed_from_u64(6)),
@@ -85,11 +102,15 @@ pub(super) fn ground(obligation: Obligation, clock: Clock) -> Ground {
         codecs: vec![TrunkCodec::Pcmu],
         ptime_ms: 20,
         recording: obligation,
+        srtp: None,
+        media_source: MediaSource::Exact,
+        hold_style: crate::call::HoldStyle::Local,
+        dtmf: crate::call::DtmfMethod::Rfc4733,
     };
-    Ground { ids, agent, trunk, config: Arc::new(Config::default()), clock }
+    Ground { ids, agent, trunk, config: Arc::new(Config::default()), clock, emergency: None }
 }
 
-pub(super) fn invitation(offer: Option<&str>) -> Invitation {
+pub(crate) fn invitation(offer: Option<&str>) -> Invitation {
     let party = |user: &str| Party { user: Pii::new(user.to_owned()), display_name: None };
     Invitation {
         leg: ids().trunk_leg,
@@ -109,18 +130,94 @@ pub(super) fn invitation(offer: Option<&str>) -> Invitation {
     }
 }
 
+/// Extensions 1000–1999; 6xx by the trunk `pbx`, 9xx by another.
+pub(crate) fn with_dial_plan(ground: &mut Ground) {
+    let rule = |prefix: &str, trunk: &str| DialRule {
+        prefix: prefix.into(),
+        digits_min: 3,
+        digits_max: 3,
+        trunk: TrunkName::new(trunk),
+        strip: 0,
+        prepend: String::new(),
+    };
+    let mut dial_plan = DialPlan::default();
+    dial_plan.extensions.extend(ExtensionRange::new("1000", "1999"));
+    dial_plan.rules.extend([rule("6", "pbx"), rule("9", "carrier")]);
+    let internal_trunk = Some(TrunkName::new("pbx"));
+    ground.config = Arc::new(Config { dial_plan, internal_trunk, ..Config::default() });
+}
+
+/// A group whose members ring at once.
+pub(crate) fn a_group(extension: &str, members: &[&str]) -> Group {
+    Group {
+        extension: Extension::new(extension),
+        members: members.iter().map(|member| Extension::new(*member)).collect(),
+        strategy: Strategy::Parallel,
+        ring_time: Duration::from_secs(15),
+    }
+}
+
+/// A re-INVITE's offer that says `direction`, in `version`.
+pub(super) fn offer_saying(direction: &str, version: u32) -> Bytes {
+    format!("{OFFER}a={direction}\r\n").replace("o=pbx 1 1", &format!("o=pbx 1 {version}")).into()
+}
+
+/// The hunt of a call for one agent who is free.
+fn alone(ground: &Ground) -> Hunt {
+    let candidate = Candidate { agent: ground.agent.clone(), leg: ground.ids.agent_leg, waiting: false };
+    let ring_time = ground.config.no_answer;
+    Hunt { candidates: vec![candidate], one_by_one: false, ring_time, is_group: false }
+}
+
 impl Stage {
     pub(super) fn inbound(obligation: Obligation, offer: Option<&str>) -> Self {
         let clock = Clock::system();
         let now = clock.now();
-        let call = Call::inbound(ground(obligation, clock), invitation(offer), now);
-        Self { call, ids: ids(), now, outputs: Vec::new(), tokens: 0 }.drained()
+        let ground = ground(obligation, clock);
+        let hunt = alone(&ground);
+        let call = Call::inbound(ground, hunt, invitation(offer), now);
+        Self { call, ids: ids(), now, outputs: Vec::new(), tokens: 0, replaced: false }.drained()
+    }
+
+    /// A ringing call of `hunt`, at a site that `edit` sets up.
+    pub(super) fn inbound_at(edit: impl Fn(&mut Ground), hunt: impl Fn(&Ground) -> Hunt) -> Self {
+        let clock = Clock::system();
+        let now = clock.now();
+        let mut ground = ground(Obligation::Never, clock);
+        edit(&mut ground);
+        let hunt = hunt(&ground);
+        let call = Call::inbound(ground, hunt, invitation(Some(OFFER)), now);
+        Self { call, ids: ids(), now, outputs: Vec::new(), tokens: 0, replaced: false }.drained()
     }
 
     pub(super) fn outbound(obligation: Obligation) -> Self {
         let clock = Clock::system();
         let now = clock.now();
-        let call = Call::outbound(ground(obligation, clock), TrunkName::new("pbx"), "600".into(), now);
+        let mut ground = ground(obligation, clock);
+        with_dial_plan(&mut ground);
+        let call = Call::outbound(ground, TrunkName::new("pbx"), "600".into(), now);
+        Self { call, ids: ids(), now, outputs: Vec::new(), tokens: 0, replaced: false }.drained()
+    }
+
+    /// An emergency call on a trunk whose recordings are required; `others` are tried afterwards.
+    pub(super) fn emergency(others: &[&str]) -> Self {
+        let clock = Clock::system();
+        let now = clock.now();
+        let mut ground = ground(Obligation::Required, clock);
+        let others: Vec<TrunkName> = others.iter().map(|name| TrunkName::new(*name)).collect();
+        let trunks = others.iter().map(|name| (name.clone(), ground.trunk.clone())).collect();
+        ground.config = Arc::new(Config { trunks, ..Config::default() });
+        ground.emergency = Some(others);
+        let call = Call::outbound(ground, TrunkName::new("pbx"), "112".into(), now);
+        Self { call, ids: ids(), now, outputs: Vec::new(), tokens: 0, replaced: false }.drained()
+    }
+
+    pub(super) fn outbound_over_srtp(srtp: SrtpPolicy) -> Self {
+        let clock = Clock::system();
+        let now = clock.now();
+        let ground = ground(Obligation::Never, clock);
+        let ground = Ground { trunk: TrunkPolicy { srtp: Some(srtp), ..ground.trunk.clone() }, ..ground };
+        let call = Call::outbound(ground, TrunkName::new("pbx"), "600".into(), now);
         Self { call, ids: ids(), now, outputs: Vec::new(), tokens: 0 }.drained()
     }
 
@@ -146,8 +243,13 @@ impl Stage {
     }
 
     pub(super) fn ask(&mut self, request: CallRequest) {
+        let from = self.call.standing().audience[0].0;
+        self.ask_as(from, request);
+    }
+
+    pub(super) fn ask_as(&mut self, from: SignalingId, request: CallRequest) {
         self.tokens += 1;
-        self.tell(Input::Request { token: RequestToken(self.tokens), request });
+        self.tell(Input::Request { from, token: RequestToken(self.tokens), request });
     }
 
     pub(super) fn requests(&self) -> u64 {
@@ -200,6 +302,42 @@ impl Stage {
         stage
     }
 
+    /// An inbound call whose audio crosses, at a site that `edit` sets up, on a trunk without recordings.
+    pub(super) fn talking_at(edit: impl Fn(&mut Ground)) -> Self {
+        let mut stage = Self::inbound_at(
+            |ground| {
+                with_dial_plan(ground);
+                edit(ground);
+            },
+            alone,
+        );
+        stage.legs_made();
+        stage.ask(CallRequest::Alerting);
+        stage.peer_connected();
+        stage.ask(CallRequest::Accept);
+        let leg = stage.ids.trunk_leg;
+        stage.sip(sip::Event::Acknowledged { leg, sdp: None });
+        assert_eq!(stage.call.phase_name(), "established");
+        stage.outputs.clear();
+        stage
+    }
+
+    /// How often a command to the SIP side was given.
+    pub(super) fn sip_count(&self, wanted: impl Fn(&sip::Command) -> bool) -> usize {
+        self.sip_commands().into_iter().filter(|command| wanted(command)).count()
+    }
+
+    /// The sessions that were told something.
+    pub(super) fn told(&self, wanted: impl Fn(&Notification) -> bool) -> Vec<SignalingId> {
+        let told = |output: &Output| match output {
+            Output::Signaling { session, command: signaling::Command::Notify(notice) } if wanted(notice) => {
+                Some(*session)
+            }
+            _ => None,
+        };
+        self.outputs.iter().filter_map(told).collect()
+    }
+
     pub(super) fn sip_commands(&self) -> Vec<&sip::Command> {
         self.outputs
             .iter()
@@ -237,12 +375,14 @@ impl Stage {
     pub(super) fn notified(&self, wanted: impl Fn(&Notification) -> bool) -> bool {
         self.outputs
             .iter()
-            .any(|output| matches!(output, Output::Signaling(signaling::Command::Notify(notice)) if wanted(notice)))
+            .any(|output| matches!(output, Output::Signaling { command: signaling::Command::Notify(notice), .. } if wanted(notice)))
     }
 
     pub(super) fn replies(&self) -> Vec<(u64, bool)> {
         let reply = |output: &Output| match output {
-            Output::Signaling(signaling::Command::Reply { token, result }) => Some((token.0, result.is_ok())),
+            Output::Signaling { command: signaling::Command::Reply { token, result }, .. } => {
+                Some((token.0, result.is_ok()))
+            }
             _ => None,
         };
         self.outputs.iter().filter_map(reply).collect()

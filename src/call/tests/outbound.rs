@@ -3,6 +3,7 @@ use std::time::Duration;
 use super::OFFER;
 use super::Stage;
 use crate::call::Cause;
+use crate::call::SrtpPolicy;
 use crate::recording;
 use crate::recording::Obligation;
 use crate::signaling::CallRequest;
@@ -10,6 +11,7 @@ use crate::signaling::Notification;
 use crate::sip;
 use crate::sip::StatusCode;
 use crate::worker;
+use crate::worker::SrtpSuite;
 
 fn prepared() -> Stage {
     let mut stage = Stage::outbound(Obligation::Required);
@@ -103,6 +105,35 @@ fn a_trunks_refusal_is_told_with_its_status() {
 }
 
 #[test]
+fn a_488_to_srtp_is_followed_by_rtp_in_the_clear_once_and_only_where_that_is_allowed() {
+    for (required, downgrade, invites) in [(false, true, 2), (false, false, 1), (true, false, 1)] {
+        let mut stage =
+            Stage::outbound_over_srtp(SrtpPolicy { required, suites: vec![SrtpSuite::AeadAes256Gcm], downgrade });
+        let leg = stage.ids.trunk_leg;
+        stage.worker(leg, worker::EventKind::TrunkBound { local: "127.0.0.1:20000".parse().unwrap() });
+        stage.worker(stage.ids.agent_leg, worker::EventKind::PeerConnected);
+        for _ in 0..2 {
+            stage.sip(sip::Event::Refused { leg, status: StatusCode::NOT_ACCEPTABLE_HERE, reason: None });
+        }
+        let offers: Vec<String> = stage
+            .sip_commands()
+            .iter()
+            .filter_map(|command| {
+                if let sip::Command::Invite(invite) = command {
+                    Some(String::from_utf8(invite.offer.to_vec()).unwrap())
+                } else {
+                    None
+                }
+            })
+            .collect();
+        assert_eq!(offers.len(), invites, "required {required}, downgrade {downgrade}");
+        assert!(offers[0].contains(" RTP/SAVP ") && offers[0].contains("a=crypto:1 AEAD_AES_256_GCM inline:"));
+        assert!(offers.get(1).is_none_or(|offer| offer.contains(" RTP/AVP ") && !offer.contains("crypto")));
+        assert!(stage.notified(|n| matches!(n, Notification::Ended { sip_code: Some(488), .. })));
+    }
+}
+
+#[test]
 fn hanging_up_while_it_rings_cancels() {
     let mut stage = inviting();
     stage.ask(CallRequest::Hangup);
@@ -123,4 +154,100 @@ fn a_callee_who_never_answers_is_cancelled() {
     let mut stage = inviting();
     stage.pass(Duration::from_mins(3));
     assert!(stage.sip_commands().iter().any(|command| matches!(command, sip::Command::Cancel { .. })));
+}
+
+fn redirected(stage: &mut Stage, to: &[&str]) {
+    let (leg, redirect) = (stage.ids.trunk_leg, to.iter().map(|user| (*user).to_owned()).collect());
+    let status = StatusCode::new(302).unwrap();
+    stage.sip(sip::Event::Refused { leg, status, reason: None, redirect, retry_after: None });
+}
+
+#[test]
+fn one_redirection_is_followed_within_the_trunk_and_the_dial_plan() {
+    let mut stage = inviting();
+    redirected(&mut stage, &["901", "0190123", "605"]);
+    assert_eq!(stage.sip_count(|c| matches!(c, sip::Command::Invite(invite) if invite.called == "605")), 1);
+    assert_eq!(stage.call.phase_name(), "inviting");
+    redirected(&mut stage, &["606"]);
+    assert!(stage.notified(|n| matches!(n, Notification::Ended { sip_code: Some(302), .. })));
+    let mut stage = inviting();
+    redirected(&mut stage, &["901"]);
+    assert!(!invited(&stage), "nowhere that the agent could not have dialled");
+}
+
+#[test]
+fn a_callee_that_announces_early_media_and_sends_none_is_heard_ringing() {
+    let mut stage = inviting();
+    stage.sip(progressed(&stage, 183, Some(OFFER)));
+    assert!(stage.worker_got(|command| matches!(command, worker::Command::SetRingback { on: true, .. })));
+    assert!(!stage.notified(|n| matches!(n, Notification::EarlyMedia { .. })));
+    stage.worker(stage.ids.trunk_leg, worker::EventKind::TrunkMediaStarted);
+    assert!(stage.notified(|n| matches!(n, Notification::EarlyMedia { .. })));
+}
+
+#[test]
+fn of_several_forks_the_last_that_describes_itself_is_heard() {
+    let mut stage = inviting();
+    let leg = stage.ids.trunk_leg;
+    for (early, port) in [(0, "4000"), (1, "4100")] {
+        let sdp = Some(OFFER.replace("4000", port).into());
+        stage.sip(sip::Event::Progressed { leg, early, status: StatusCode::SESSION_PROGRESS, sdp });
+    }
+    let connected: Vec<u16> = stage
+        .outputs
+        .iter()
+        .filter_map(|output| match output {
+            crate::call::Output::Worker(worker::Command::ConnectTrunk { media, .. }) => Some(media.remote.port()),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(connected, [4000, 4100]);
+    stage.sip(sip::Event::Accepted { leg, sdp: Some(OFFER.into()) });
+    assert!(stage.gate_opened(), "and the 200 of the first is taken all the same");
+}
+
+fn emergency() -> Stage {
+    let mut stage = Stage::emergency(&["second"]);
+    stage.legs_made();
+    stage.ask(CallRequest::Transport { sdp: "answer".into() });
+    stage
+}
+
+#[test]
+fn an_emergency_call_waits_for_no_recorder_and_outlives_it() {
+    let mut stage = emergency();
+    stage.peer_connected();
+    assert!(invited(&stage), "the recorder was asked, and has not answered");
+    assert!(stage.recorder_got(|command| matches!(command, recording::Command::Start(_))));
+    stage.recorder_says(recording::EventKind::Failed { reason: "disk full".into() });
+    let leg = stage.ids.trunk_leg;
+    stage.sip(sip::Event::Accepted { leg, sdp: Some(OFFER.into()) });
+    assert!(stage.gate_opened());
+    assert!(!stage.said_bye());
+    assert_eq!(stage.call.phase_name(), "established");
+}
+
+#[test]
+fn a_recorder_that_comes_late_records_the_rest_of_an_emergency_call() {
+    let mut stage = emergency();
+    stage.peer_connected();
+    let leg = stage.ids.trunk_leg;
+    stage.sip(sip::Event::Accepted { leg, sdp: Some(OFFER.into()) });
+    stage.recorder_says(recording::EventKind::Recording);
+    assert!(stage.worker_got(|command| matches!(command, worker::Command::StartTap { .. })));
+    assert!(stage.recorder_got(|command| matches!(command, recording::Command::Answered { .. })));
+}
+
+#[test]
+fn an_emergency_call_that_its_trunk_fails_takes_the_next() {
+    let mut stage = emergency();
+    stage.peer_connected();
+    stage.outputs.clear();
+    redirected(&mut stage, &[]);
+    assert_eq!(stage.call.phase_name(), "preparing");
+    let local = ([127, 0, 0, 2], 20_000).into();
+    stage.worker(stage.ids.trunk_leg, worker::EventKind::TrunkBound { local });
+    assert_eq!(stage.sip_count(|c| matches!(c, sip::Command::Invite(invite) if invite.trunk.as_str() == "second")), 1);
+    redirected(&mut stage, &[]);
+    assert!(stage.notified(|n| matches!(n, Notification::Ended { .. })), "there is no third");
 }

@@ -5,5 +5,6 @@ mod bench;
 mod browser_to_trunk;
 mod digits;
 mod gate_and_tap;
+mod hold;
 mod reports;
 mod trunk_to_browser;

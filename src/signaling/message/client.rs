@@ -19,6 +19,9 @@ pub const METHODS: &[&str] = &[
     "call.hangup",
     "call.mute",
     "call.dtmf",
+    "call.hold",
+    "call.resume",
+    "call.transfer",
     "media.candidate",
     "stats.report",
 ];
@@ -86,6 +89,27 @@ pub enum ClientRequest {
         call_id: CallId,
         /// 1 to 32 of `0`–`9`, `*`, `#`, `A`–`D`.
         digits: String,
+    },
+    /// Puts the call on hold.
+    #[serde(rename = "call.hold")]
+    Hold(CallParams),
+    /// Ends the agent's own hold.
+    #[serde(rename = "call.resume")]
+    Resume(CallParams),
+    /// Hands the other party over: to a number, or to the party of another call of this session. Exactly one is given.
+    #[serde(rename = "call.transfer")]
+    Transfer {
+        /// The call.
+        #[ts(type = "string")]
+        call_id: CallId,
+        /// The number, as typed: a blind transfer.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        #[ts(optional)]
+        to: Option<String>,
+        /// The consultation: an attended transfer.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        #[ts(optional, type = "string")]
+        consult_call: Option<CallId>,
     },
     /// A trickled candidate; an empty one says that there are no more.
     #[serde(rename = "media.candidate")]

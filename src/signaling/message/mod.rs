@@ -6,7 +6,8 @@ mod client;
 mod server;
 
 pub use client::{CallParams, ClientRequest, METHODS, OpenParams, Resume, StatsReport};
-pub use server::{AgentView, CallNotice, CallPhase, CallSnapshot, IceServer, Limits, OpenResult, ServerNotification};
+pub use server::{AgentView, CallNotice, CallPhase, CallSnapshot, HoldNotice};
+pub use server::{IceServer, Limits, OpenResult, ServerNotification};
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -121,7 +122,7 @@ mod tests {
     use super::*;
     use crate::ids::CallId;
     use crate::ids::SignalingId;
-    use crate::signaling::{AgentState, Notification, Quality};
+    use crate::signaling::{AgentState, HeldBy, Notification, Quality};
     use std::path::Path;
     use ts_rs::{Config, TS};
     use uuid::Uuid;
@@ -155,6 +156,9 @@ mod tests {
             ClientRequest::Hangup(params),
             ClientRequest::Mute { call_id: call(), muted: true },
             ClientRequest::Dtmf { call_id: call(), digits: "1#".into() },
+            ClientRequest::Hold(params),
+            ClientRequest::Resume(params),
+            ClientRequest::Transfer { call_id: call(), to: Some("600".into()), consult_call: None },
             ClientRequest::Candidate { call_id: call(), candidate: String::new() },
             ClientRequest::Stats(StatsReport { call_id: call(), jitter_ms: 1.0, loss: 0.0, rtt_ms: None }),
         ];
@@ -257,6 +261,8 @@ mod tests {
         declare::<StatsReport>(&mut text, &config);
         declare::<ServerNotification>(&mut text, &config);
         declare::<CallNotice>(&mut text, &config);
+        declare::<HeldBy>(&mut text, &config);
+        declare::<HoldNotice>(&mut text, &config);
         declare::<OpenResult>(&mut text, &config);
         declare::<IceServer>(&mut text, &config);
         declare::<AgentView>(&mut text, &config);

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use ts_rs::TS;
 
 use crate::ids::{CallId, SignalingId};
-use crate::signaling::{AgentState, Notification, Quality};
+use crate::signaling::{AgentState, HeldBy, Notification, Quality};
 
 /// A notification: JSON-RPC's `method` and `params`. Every `params` has the session's running number `seq`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, TS)]
@@ -27,6 +27,8 @@ pub enum ServerNotification {
         name: Option<String>,
         /// The trunk that it came from.
         trunk: String,
+        /// The agent is in a call already: ring softly.
+        waiting: bool,
         /// The gateway's offer.
         sdp: String,
     },
@@ -51,6 +53,57 @@ pub enum ServerNotification {
     /// Audio crosses.
     #[serde(rename = "call.answered")]
     Answered(CallNotice),
+    /// The call is on hold.
+    #[serde(rename = "call.held")]
+    Held(HoldNotice),
+    /// A hold ended.
+    #[serde(rename = "call.resumed")]
+    Resumed(HoldNotice),
+    /// A transfer is under way.
+    #[serde(rename = "call.transferring")]
+    Transferring {
+        /// The running number.
+        #[ts(type = "number")]
+        seq: u64,
+        /// The call.
+        #[ts(type = "string")]
+        call_id: CallId,
+        /// To whom.
+        to: String,
+        /// The SIP status of the new call so far, where the other side told.
+        sip_code: Option<u16>,
+    },
+    /// The other party talks to somebody else now; `call.ended` follows.
+    #[serde(rename = "call.transferred")]
+    Transferred(CallNotice),
+    /// The transfer failed, and the call is back on the line.
+    #[serde(rename = "call.transfer_failed")]
+    TransferFailed {
+        /// The running number.
+        #[ts(type = "number")]
+        seq: u64,
+        /// The call.
+        #[ts(type = "string")]
+        call_id: CallId,
+        /// A stable word, such as `busy`, `no_answer`.
+        reason: String,
+        /// The SIP status, where one says it.
+        sip_code: Option<u16>,
+    },
+    /// The other side transferred the call: this is who is on the line now.
+    #[serde(rename = "call.party")]
+    Party {
+        /// The running number.
+        #[ts(type = "number")]
+        seq: u64,
+        /// The call.
+        #[ts(type = "string")]
+        call_id: CallId,
+        /// The number.
+        number: String,
+        /// The name, where known.
+        name: Option<String>,
+    },
     /// The call is being recorded, or no longer.
     #[serde(rename = "call.recording")]
     Recording {
@@ -127,17 +180,40 @@ pub struct CallNotice {
     pub call_id: CallId,
 }
 
+/// Parameters of `call.held` and `call.resumed`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, TS)]
+pub struct HoldNotice {
+    /// The running number.
+    #[ts(type = "number")]
+    pub seq: u64,
+    /// The call.
+    #[ts(type = "string")]
+    pub call_id: CallId,
+    /// Whose hold. Each is lifted by its own side.
+    pub by: HeldBy,
+}
+
 impl ServerNotification {
     /// The wire form of `notification` under the running number `seq`.
     pub fn new(seq: u64, notification: Notification) -> Self {
         match notification {
-            Notification::Incoming { call, from, to, name, trunk, sdp } => {
-                Self::Incoming { seq, call_id: call, from, to, name, trunk, sdp }
+            Notification::Incoming { call, from, to, name, trunk, waiting, sdp } => {
+                Self::Incoming { seq, call_id: call, from, to, name, trunk, waiting, sdp }
             }
             Notification::Offer { call, sdp } => Self::Offer { seq, call_id: call, sdp },
             Notification::Ringing { call } => Self::Ringing(CallNotice { seq, call_id: call }),
             Notification::EarlyMedia { call } => Self::EarlyMedia(CallNotice { seq, call_id: call }),
             Notification::Answered { call } => Self::Answered(CallNotice { seq, call_id: call }),
+            Notification::Held { call, by } => Self::Held(HoldNotice { seq, call_id: call, by }),
+            Notification::Resumed { call, by } => Self::Resumed(HoldNotice { seq, call_id: call, by }),
+            Notification::Transferring { call, to, sip_code } => {
+                Self::Transferring { seq, call_id: call, to, sip_code }
+            }
+            Notification::Transferred { call } => Self::Transferred(CallNotice { seq, call_id: call }),
+            Notification::TransferFailed { call, reason, sip_code } => {
+                Self::TransferFailed { seq, call_id: call, reason, sip_code }
+            }
+            Notification::Party { call, number, name } => Self::Party { seq, call_id: call, number, name },
             Notification::Recording { call, active } => Self::Recording { seq, call_id: call, active },
             Notification::Quality { call, quality } => Self::Quality { seq, call_id: call, quality },
             Notification::Ended { call, reason, sip_code, q850 } => {
@@ -150,9 +226,15 @@ impl ServerNotification {
     /// The running number.
     pub const fn seq(&self) -> u64 {
         match self {
-            Self::Ringing(notice) | Self::EarlyMedia(notice) | Self::Answered(notice) => notice.seq,
+            Self::Ringing(notice) | Self::EarlyMedia(notice) | Self::Answered(notice) | Self::Transferred(notice) => {
+                notice.seq
+            }
+            Self::Held(notice) | Self::Resumed(notice) => notice.seq,
             Self::Incoming { seq, .. }
             | Self::Offer { seq, .. }
+            | Self::Transferring { seq, .. }
+            | Self::TransferFailed { seq, .. }
+            | Self::Party { seq, .. }
             | Self::Recording { seq, .. }
             | Self::Quality { seq, .. }
             | Self::Ended { seq, .. }
@@ -247,6 +329,10 @@ pub struct CallSnapshot {
     pub name: Option<String>,
     /// It is being recorded.
     pub recording: bool,
+    /// The agent holds it.
+    pub held: bool,
+    /// The other side holds it.
+    pub held_by_peer: bool,
 }
 
 /// What a client must keep to.

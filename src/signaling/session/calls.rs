@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use crate::ids::CallId;
 use crate::limits::SIGNALING_ENDED_CALLS;
 use crate::signaling::message::{CallPhase, CallSnapshot};
-use crate::signaling::{CallRequest, Notification};
+use crate::signaling::{CallRequest, HeldBy, Notification};
 
 /// A request that has its effect once, however often it is repeated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -28,7 +28,13 @@ impl Once {
             CallRequest::Accept => Some(Self::Accept),
             CallRequest::Reject => Some(Self::Reject),
             CallRequest::Hangup => Some(Self::Hangup),
-            CallRequest::Candidate { .. } | CallRequest::Mute { .. } | CallRequest::Dtmf { .. } => None,
+            CallRequest::Candidate { .. }
+            | CallRequest::Mute { .. }
+            | CallRequest::Dtmf { .. }
+            | CallRequest::Hold
+            | CallRequest::Resume
+            | CallRequest::Transfer { .. }
+            | CallRequest::TransferTo { .. } => None,
         }
     }
 }
@@ -75,6 +81,8 @@ impl Calls {
             number: number.to_owned(),
             name: name.map(str::to_owned),
             recording: false,
+            held: false,
+            held_by_peer: false,
         };
         self.known.insert(call, Known { snapshot, done: BTreeSet::new() });
     }
@@ -116,9 +124,30 @@ impl Calls {
                 }
                 return Some(*call);
             }
-            Notification::Offer { .. } | Notification::Quality { .. } | Notification::Draining => {}
+            Notification::Held { call, by } => self.set_held(*call, *by, true),
+            Notification::Resumed { call, by } => self.set_held(*call, *by, false),
+            Notification::Party { call, number, name } => {
+                if let Some(known) = self.known.get_mut(call) {
+                    known.snapshot.number.clone_from(number);
+                    known.snapshot.name.clone_from(name);
+                }
+            }
+            Notification::Offer { .. }
+            | Notification::Quality { .. }
+            | Notification::Transferring { .. }
+            | Notification::Transferred { .. }
+            | Notification::TransferFailed { .. }
+            | Notification::Draining => {}
         }
         None
+    }
+
+    fn set_held(&mut self, call: CallId, by: HeldBy, held: bool) {
+        let Some(known) = self.known.get_mut(&call) else { return };
+        match by {
+            HeldBy::Agent => known.snapshot.held = held,
+            HeldBy::Peer => known.snapshot.held_by_peer = held,
+        }
     }
 
     fn set_phase(&mut self, call: CallId, phase: CallPhase) {

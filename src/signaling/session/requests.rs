@@ -33,6 +33,17 @@ impl Session {
             ClientRequest::Hangup(params) => (params.call_id, CallRequest::Hangup),
             ClientRequest::Mute { call_id, muted } => (call_id, CallRequest::Mute { muted }),
             ClientRequest::Dtmf { call_id, digits } => (call_id, CallRequest::Dtmf { digits }),
+            ClientRequest::Hold(params) => (params.call_id, CallRequest::Hold),
+            ClientRequest::Resume(params) => (params.call_id, CallRequest::Resume),
+            ClientRequest::Transfer { call_id, to: Some(to), consult_call: None } => {
+                (call_id, CallRequest::Transfer { to })
+            }
+            ClientRequest::Transfer { call_id, to: None, consult_call: Some(consult) } => {
+                (call_id, CallRequest::TransferTo { consult })
+            }
+            ClientRequest::Transfer { .. } => {
+                return self.refuse(id, BAD_PARAMS, "a transfer names either `to` or `consult_call`");
+            }
             ClientRequest::Candidate { call_id, candidate } => (call_id, CallRequest::Candidate { candidate }),
         };
         match fault(&request) {
@@ -88,7 +99,8 @@ impl Session {
             return Err(Error::new("session.busy", "too many requests wait for their answer", true));
         }
         let CallRequest::Dial { .. } = request else {
-            let known = self.calls.contains(call);
+            let consulted = if let CallRequest::TransferTo { consult } = request { *consult } else { call };
+            let known = self.calls.contains(call) && self.calls.contains(consulted);
             return if known {
                 Ok(())
             } else {
@@ -157,7 +169,7 @@ impl Session {
 /// What is wrong with the parameters of `request`.
 fn fault(request: &CallRequest) -> Option<&'static str> {
     match request {
-        CallRequest::Dial { to } => {
+        CallRequest::Dial { to } | CallRequest::Transfer { to } => {
             let good = !to.trim().is_empty()
                 && to.chars().count() <= SIGNALING_NUMBER_CHARS_MAX
                 && !to.chars().any(char::is_control);
@@ -178,6 +190,9 @@ fn fault(request: &CallRequest) -> Option<&'static str> {
         | CallRequest::Accept
         | CallRequest::Reject
         | CallRequest::Hangup
-        | CallRequest::Mute { .. } => None,
+        | CallRequest::Mute { .. }
+        | CallRequest::Hold
+        | CallRequest::Resume
+        | CallRequest::TransferTo { .. } => None,
     }
 }

@@ -3,7 +3,7 @@
 use super::*;
 use crate::clock::Clock;
 use crate::ids::Extension;
-use crate::signaling::{CallRequest, Error};
+use crate::signaling::{CallRequest, Error, HeldBy};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use uuid::Uuid;
@@ -64,7 +64,15 @@ impl Bench {
 
     fn incoming(&mut self, n: u128) -> Vec<Output> {
         let (from, to, trunk, sdp) = ("600".into(), "1001".into(), "pbx".into(), "v=0".into());
-        self.notify(Notification::Incoming { call: call(n), from, to, name: Some("Echo".into()), trunk, sdp })
+        self.notify(Notification::Incoming {
+            call: call(n),
+            from,
+            to,
+            name: Some("Echo".into()),
+            trunk,
+            waiting: false,
+            sdp,
+        })
     }
 
     fn end_call(&mut self, n: u128) -> Vec<Output> {
@@ -313,7 +321,8 @@ fn a_client_that_comes_back_gets_what_it_missed() {
     );
     assert_eq!(
         sent[0]["result"]["calls"][0],
-        json!({"call_id": call(1), "phase": "answered", "number": "600", "name": "Echo", "recording": true})
+        json!({"call_id": call(1), "phase": "answered", "number": "600", "name": "Echo", "recording": true,
+            "held": false, "held_by_peer": false})
     );
     assert_eq!(
         (sent[1]["method"].as_str(), sent[2]["method"].as_str()),
@@ -410,4 +419,41 @@ fn requests_that_are_never_answered_are_bounded() {
         refused += texts(&outputs).iter().filter(|answer| answer["error"]["data"]["code"] == "session.busy").count();
     }
     assert_eq!(refused, 300 - 256);
+}
+
+#[test]
+fn a_transfer_names_a_number_or_a_call_of_this_session_and_not_both() {
+    let mut bench = started();
+    bench.incoming(1);
+    bench.incoming(2);
+    let mut asked = |params: Value| {
+        let outputs = bench.request(1, "call.transfer", &params);
+        let request = events(&outputs)
+            .into_iter()
+            .find_map(|kind| if let EventKind::Request { request, .. } = kind { Some(request) } else { None });
+        request.ok_or_else(|| texts(&outputs)[0]["error"]["code"].as_i64().unwrap())
+    };
+    assert_eq!(asked(json!({"call_id": call(1), "to": "601"})), Ok(CallRequest::Transfer { to: "601".into() }));
+    let consult = json!({"call_id": call(1), "consult_call": call(2)});
+    assert_eq!(asked(consult), Ok(CallRequest::TransferTo { consult: call(2) }));
+    assert_eq!(asked(json!({"call_id": call(1), "to": "601", "consult_call": call(2)})), Err(-32602));
+    assert_eq!(asked(json!({"call_id": call(1)})), Err(-32602));
+    assert_eq!(asked(json!({"call_id": call(1), "to": "6\n1"})), Err(-32602));
+    assert_eq!(asked(json!({"call_id": call(1), "consult_call": call(9)})), Err(-32000), "unknown");
+}
+
+#[test]
+fn a_client_that_comes_back_late_learns_of_holds_and_of_whom_it_talks_to() {
+    let mut bench = started();
+    bench.incoming(1);
+    bench.notify(Notification::Held { call: call(1), by: HeldBy::Agent });
+    bench.notify(Notification::Held { call: call(1), by: HeldBy::Peer });
+    bench.notify(Notification::Resumed { call: call(1), by: HeldBy::Agent });
+    bench.notify(Notification::Party { call: call(1), number: "777".into(), name: None });
+    bench.feed(Input::SocketLost { goodbye: false });
+    bench.pass(Duration::from_secs(31));
+    let sent = texts(&bench.feed(Input::Resumed { id: RequestId::Number(3), seq: 0 }));
+    let known = &sent[0]["result"]["calls"][0];
+    assert_eq!((&known["held"], &known["held_by_peer"]), (&json!(false), &json!(true)));
+    assert_eq!((&known["number"], &known["name"]), (&json!("777"), &Value::Null));
 }

@@ -35,22 +35,41 @@ pub enum Input {
     Provisional {
         /// 100–199.
         status: StatusCode,
+        /// Which early dialog.
+        early: u32,
         /// Its session description.
         sdp: Option<Bytes>,
     },
     /// A final response that is no 2xx.
-    Failure {
-        /// 300–699.
-        status: StatusCode,
-        /// Its Reason.
-        reason: Option<Reason>,
-    },
+    Failure(Failure),
+    /// A final response that asks for the same to the same target, said better: 422 (RFC 4028 7.3).
+    Again,
     /// Timer B: no final response.
     TimedOut,
     /// The transport failed, or there is no way to the target.
     TransportFailed,
     /// The call room gives up.
     Cancel(Option<Reason>),
+}
+
+/// What a final response says that is no 2xx.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    /// 300–699.
+    pub status: StatusCode,
+    /// Its Reason.
+    pub reason: Option<Reason>,
+    /// Users that a 3xx names at this trunk.
+    pub redirect: Vec<String>,
+    /// Its Retry-After.
+    pub retry_after: Option<Duration>,
+}
+
+impl Failure {
+    /// A bare status.
+    pub const fn new(status: StatusCode) -> Self {
+        Self { status, reason: None, redirect: Vec::new(), retry_after: None }
+    }
 }
 
 /// What it wants done.
@@ -84,6 +103,8 @@ pub struct OutboundInvite {
     failover_after: Duration,
     targets: VecDeque<usize>,
     failover_on: Vec<StatusCode>,
+    /// The target that was asked for last.
+    current: usize,
     cseq: u32,
     phase: Phase,
     timers: Timers<OutboundTimer>,
@@ -115,12 +136,13 @@ impl OutboundInvite {
             failover_after,
             targets: targets.into(),
             failover_on: Vec::new(),
+            current: 0,
             cseq: 0,
             phase: Phase::Starting,
             timers: Timers::default(),
             output: VecDeque::new(),
         };
-        usage.try_next(StatusCode::SERVICE_UNAVAILABLE, None);
+        usage.try_next(Failure::new(StatusCode::SERVICE_UNAVAILABLE));
         usage
     }
 
@@ -145,10 +167,11 @@ impl OutboundInvite {
         match input {
             Input::Sent(key) => self.sent(key, now),
             Input::SentAgain(key) => self.sent_again(key, now),
-            Input::Provisional { status, sdp } => self.provisional(status, sdp, now),
-            Input::Failure { status, reason } => self.failed(status, reason),
-            Input::TimedOut => self.failed(StatusCode::REQUEST_TIMEOUT, None),
-            Input::TransportFailed => self.failed(StatusCode::SERVICE_UNAVAILABLE, None),
+            Input::Provisional { status, early, sdp } => self.provisional(status, early, sdp, now),
+            Input::Failure(failure) => self.failed(failure),
+            Input::Again => self.again(),
+            Input::TimedOut => self.failed(Failure::new(StatusCode::REQUEST_TIMEOUT)),
+            Input::TransportFailed => self.failed(Failure::new(StatusCode::SERVICE_UNAVAILABLE)),
             Input::Cancel(reason) => self.cancel(reason, now),
         }
     }
@@ -160,7 +183,7 @@ impl OutboundInvite {
         if stands {
             self.end();
         } else {
-            self.refused(StatusCode::REQUEST_TERMINATED, None);
+            self.refused(Failure::new(StatusCode::REQUEST_TERMINATED));
         }
         stands
     }
@@ -192,58 +215,81 @@ impl OutboundInvite {
         }
     }
 
-    fn provisional(&mut self, status: StatusCode, sdp: Option<Bytes>, now: Instant) {
+    fn provisional(&mut self, status: StatusCode, early: u32, sdp: Option<Bytes>, now: Instant) {
         self.timers.stop(OutboundTimer::Failover);
         match std::mem::replace(&mut self.phase, Phase::Over) {
             Phase::CancelPending { key, reason } => self.send_cancel(key, reason, now),
-            Phase::Calling { key } => self.proceed(key, false, status, sdp),
-            Phase::Proceeding { key, progressed } => self.proceed(key, progressed, status, sdp),
+            Phase::Calling { key } => self.proceed(key, false, status, (early, sdp)),
+            Phase::Proceeding { key, progressed } => self.proceed(key, progressed, status, (early, sdp)),
             other @ (Phase::Starting | Phase::Cancelling { .. } | Phase::Over) => self.phase = other,
         }
     }
 
-    fn proceed(&mut self, key: TransactionKey, progressed: bool, status: StatusCode, sdp: Option<Bytes>) {
+    fn proceed(
+        &mut self,
+        key: TransactionKey,
+        progressed: bool,
+        status: StatusCode,
+        (early, sdp): (u32, Option<Bytes>),
+    ) {
         let progresses = status != StatusCode::TRYING;
         if progresses {
-            self.output.push_back(Output::Event(Event::Progressed { leg: self.leg, early: 0, status, sdp }));
+            self.output.push_back(Output::Event(Event::Progressed { leg: self.leg, early, status, sdp }));
         }
         self.phase = Phase::Proceeding { key, progressed: progressed || progresses };
     }
 
-    fn failed(&mut self, status: StatusCode, reason: Option<Reason>) {
+    fn failed(&mut self, failure: Failure) {
+        let status = failure.status;
         match &self.phase {
             Phase::CancelPending { .. } | Phase::Cancelling { .. } => {
-                self.refused(StatusCode::REQUEST_TERMINATED, reason);
+                self.refused(Failure { status: StatusCode::REQUEST_TERMINATED, ..failure });
             }
-            Phase::Proceeding { progressed: true, .. } => self.refused(status, reason),
+            Phase::Proceeding { progressed: true, .. } => self.refused(failure),
             // Silence after a 100 is the callee's, and not the path's.
-            Phase::Proceeding { .. } if status == StatusCode::REQUEST_TIMEOUT => self.refused(status, reason),
+            Phase::Proceeding { .. } if status == StatusCode::REQUEST_TIMEOUT => self.refused(failure),
             Phase::Starting | Phase::Calling { .. } | Phase::Proceeding { .. }
                 if matches!(status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::REQUEST_TIMEOUT)
                     || self.failover_on.contains(&status) =>
             {
-                self.try_next(status, reason);
+                self.try_next(failure);
             }
-            Phase::Starting | Phase::Calling { .. } | Phase::Proceeding { .. } => self.refused(status, reason),
+            Phase::Starting | Phase::Calling { .. } | Phase::Proceeding { .. } => self.refused(failure),
             Phase::Over => {}
         }
     }
 
-    fn try_next(&mut self, status: StatusCode, reason: Option<Reason>) {
+    fn try_next(&mut self, failure: Failure) {
         self.timers.clear();
         match self.targets.pop_front() {
-            Some(target) => {
-                self.cseq += 1;
-                self.phase = Phase::Starting;
-                self.output.push_back(Output::Try { target, cseq: self.cseq });
+            Some(target) => self.try_target(target),
+            None => self.refused(failure),
+        }
+    }
+
+    fn try_target(&mut self, target: usize) {
+        self.cseq += 1;
+        self.current = target;
+        self.phase = Phase::Starting;
+        self.output.push_back(Output::Try { target, cseq: self.cseq });
+    }
+
+    fn again(&mut self) {
+        match &self.phase {
+            Phase::CancelPending { .. } | Phase::Cancelling { .. } => {
+                self.refused(Failure::new(StatusCode::REQUEST_TERMINATED));
             }
-            None => self.refused(status, reason),
+            Phase::Calling { .. } | Phase::Proceeding { .. } => {
+                self.timers.clear();
+                self.try_target(self.current);
+            }
+            Phase::Starting | Phase::Over => {}
         }
     }
 
     fn cancel(&mut self, reason: Option<Reason>, now: Instant) {
         match std::mem::replace(&mut self.phase, Phase::Over) {
-            Phase::Starting => self.refused(StatusCode::REQUEST_TERMINATED, None),
+            Phase::Starting => self.refused(Failure::new(StatusCode::REQUEST_TERMINATED)),
             Phase::Calling { key } => {
                 self.timers.stop(OutboundTimer::Failover);
                 self.phase = Phase::CancelPending { key, reason };
@@ -259,14 +305,9 @@ impl OutboundInvite {
         self.phase = Phase::Cancelling { key };
     }
 
-    fn refused(&mut self, status: StatusCode, reason: Option<Reason>) {
-        self.output.push_back(Output::Event(Event::Refused {
-            leg: self.leg,
-            status,
-            reason,
-            redirect: Vec::new(),
-            retry_after: None,
-        }));
+    fn refused(&mut self, failure: Failure) {
+        let Failure { status, reason, redirect, retry_after } = failure;
+        self.output.push_back(Output::Event(Event::Refused { leg: self.leg, status, reason, redirect, retry_after }));
         self.end();
     }
 
@@ -288,7 +329,7 @@ impl OutboundInvite {
     fn fail_over(&mut self) {
         if let Phase::Calling { key } = &self.phase {
             self.output.push_back(Output::Abandon(key.clone()));
-            self.try_next(StatusCode::REQUEST_TIMEOUT, None);
+            self.try_next(Failure::new(StatusCode::REQUEST_TIMEOUT));
         }
     }
 
@@ -296,7 +337,7 @@ impl OutboundInvite {
         if let Some(key) = self.key() {
             self.output.push_back(Output::Abandon(key.clone()));
         }
-        self.refused(StatusCode::REQUEST_TERMINATED, None);
+        self.refused(Failure::new(StatusCode::REQUEST_TERMINATED));
     }
 
     /// When to call [`Self::handle_timeout`], and for which timer.
@@ -363,11 +404,11 @@ mod tests {
         }
 
         fn provisional(&mut self, code: u16) -> Vec<String> {
-            self.feed(Input::Provisional { status: StatusCode::new(code).unwrap(), sdp: None })
+            self.feed(Input::Provisional { status: StatusCode::new(code).unwrap(), early: 0, sdp: None })
         }
 
         fn failure(&mut self, code: u16) -> Vec<String> {
-            self.feed(Input::Failure { status: StatusCode::new(code).unwrap(), reason: None })
+            self.feed(Input::Failure(Failure::new(StatusCode::new(code).unwrap())))
         }
 
         fn wait(&mut self, seconds: u64) -> Vec<String> {
@@ -446,6 +487,16 @@ mod tests {
         bench.feed(Input::Cancel(None));
         assert!(!bench.usage.accept());
         assert_eq!(bench.drain(), ["refused 487"]);
+    }
+
+    #[test]
+    fn a_response_that_asks_for_it_better_said_gets_it_at_the_same_target() {
+        let mut bench = Bench::with_targets(2);
+        bench.drain();
+        assert_eq!(bench.feed(Input::Again), ["try 0 cseq 2"]);
+        assert_eq!(bench.failure(503), ["try 1 cseq 3"]);
+        bench.feed(Input::Cancel(None));
+        assert_eq!(bench.feed(Input::Again), ["refused 487"], "not for a call that was given up");
     }
 
     #[test]

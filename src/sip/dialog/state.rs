@@ -63,7 +63,7 @@ impl Dialog {
         })
     }
 
-    /// The dialog that a 2xx to our `invite` makes (12.1.2). A 2xx without Contact breaks 13.3.1.4; the INVITE's own
+    /// The dialog that a response to our `invite` makes (12.1.2). A 2xx without Contact breaks 13.3.1.4; the INVITE's own
     /// Request-URI is the best that is known then.
     pub fn of_uac(invite: &Request, response: &Response, session: SessionPair) -> Option<Self> {
         let (local, remote) = (invite.headers.from().ok()?, response.headers.to().ok()?);
@@ -79,6 +79,30 @@ impl Dialog {
             remote_cseq: None,
             session,
         })
+    }
+
+    /// A 2xx confirms an early dialog of ours: its routes and target are the ones that count (13.2.2.4).
+    pub fn confirm(&mut self, response: &Response) {
+        if let Ok(mut route_set) = response.headers.record_routes() {
+            route_set.reverse();
+            self.route_set = route_set;
+        }
+        self.refresh_target(&response.headers);
+    }
+
+    /// The peer's address, as From or To names it.
+    pub const fn remote(&self) -> &NameAddr {
+        &self.remote
+    }
+
+    /// Our address.
+    pub const fn local(&self) -> &NameAddr {
+        &self.local
+    }
+
+    /// The peer's Contact.
+    pub const fn remote_target(&self) -> &Uri {
+        &self.remote_target
     }
 
     /// Its name.

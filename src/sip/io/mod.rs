@@ -1,109 +1,53 @@
-//! SIP's sockets: UDP, TCP, and names. What a message means is decided elsewhere; here are bytes and flows.
+//! SIP's sockets: UDP, TCP, TLS, and names. What a message means is decided elsewhere; here are bytes and flows.
 //!
 //! [`Transports`] belongs to the SIP task, which alone calls it. One task for each socket reads; one for each stream
 //! connection writes, from a queue bounded in bytes.
 
+pub mod config;
+mod connection;
+pub mod dns;
+mod patience;
 pub mod resolve;
 pub mod stream;
 pub mod task;
+pub mod tls;
 pub mod udp;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
-use std::time::Duration;
 
 use bytes::Bytes;
+use rand::SeedableRng as _;
+use rand::rngs::StdRng;
+use rustls::pki_types::ServerName;
+use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::ids::TrunkName;
 use crate::limits;
 use crate::sip::ConnectionId;
 use crate::sip::Flow;
 use crate::sip::Transport;
-use crate::sip::io::stream::Connection;
+use crate::sip::io::connection::Connection;
+use crate::sip::io::dns::Dns;
 use crate::sip::io::stream::Streams;
+use crate::sip::io::tls::Tls;
+use crate::sip::io::tls::TlsClients;
 use crate::sip::io::udp::UdpPort;
+use crate::sip::user_agent::Target;
 
-/// An address to listen on.
-#[derive(Debug, Clone)]
-pub struct Bind {
-    /// The address; port 0 takes a free one.
-    pub address: SocketAddr,
-    /// The configuration key that it came from, for the error.
-    pub key: String,
-}
-
-/// Says whether an address is in some trunk's networks.
-pub type TrunkFilter = Arc<dyn Fn(IpAddr) -> bool + Send + Sync>;
-
-/// What the sockets need to know.
-#[derive(Clone)]
-pub struct Config {
-    /// UDP sockets.
-    pub udp: Vec<Bind>,
-    /// TCP listeners.
-    pub tcp: Vec<Bind>,
-    /// Who may hold more than a moment's connection.
-    pub is_trunk: TrunkFilter,
-    /// Connections at once.
-    pub connections_max: usize,
-    /// Connections at once from outside the trunks' networks.
-    pub strangers_max: usize,
-    /// Bytes waiting for one connection; past it the connection closes.
-    pub queue_bytes_max: usize,
-    /// From the first byte of a message to its last.
-    pub message_timeout: Duration,
-    /// Without any traffic, unless the connection is held.
-    pub idle_timeout: Duration,
-    /// Of one write without progress.
-    pub write_timeout: Duration,
-    /// Of opening a connection.
-    pub connect_timeout: Duration,
-}
-
-impl Default for Config {
-    /// No sockets, the bounds of [`crate::limits`], and nobody trusted.
-    fn default() -> Self {
-        Self {
-            udp: Vec::new(),
-            tcp: Vec::new(),
-            is_trunk: Arc::new(|_| false),
-            connections_max: limits::SIP_STREAM_CONNECTIONS_MAX,
-            strangers_max: limits::SIP_STREAM_STRANGERS_MAX,
-            queue_bytes_max: limits::SIP_STREAM_QUEUE_BYTES_MAX,
-            message_timeout: limits::SIP_STREAM_MESSAGE_TIMEOUT,
-            idle_timeout: limits::SIP_STREAM_IDLE_TIMEOUT,
-            write_timeout: limits::SIP_STREAM_WRITE_TIMEOUT,
-            connect_timeout: limits::SIP_STREAM_CONNECT_TIMEOUT,
-        }
-    }
-}
-
-impl fmt::Debug for Config {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Config").field("udp", &self.udp).field("tcp", &self.tcp).finish_non_exhaustive()
-    }
-}
-
-/// A socket could not be had.
-#[derive(Debug, thiserror::Error)]
-#[error("cannot listen on {transport:?} {address}, set by `{key}`")]
-pub struct BindError {
-    /// The configuration key.
-    pub key: String,
-    /// The address.
-    pub address: SocketAddr,
-    /// UDP or TCP.
-    pub transport: Transport,
-    /// The operating system's word, such as "address in use".
-    #[source]
-    pub source: io::Error,
-}
+pub use config::Bind;
+pub use config::BindError;
+pub use config::Config;
+pub use config::Crossing;
+pub use config::MessageTap;
+pub use config::TrunkFilter;
 
 /// What the sockets brought.
 #[derive(Debug)]
@@ -127,6 +71,15 @@ pub enum Inbound {
         /// Why.
         reason: CloseReason,
     },
+    /// A trunk's targets, given as names, have these addresses now.
+    Resolved {
+        /// The trunk.
+        trunk: TrunkName,
+        /// In the order in which they are tried.
+        targets: Vec<Target>,
+        /// Which of them must bear which name in their certificate.
+        names: BTreeMap<SocketAddr, ServerName<'static>>,
+    },
     /// What was sent on this flow cannot get there.
     SendFailed {
         /// The flow as given to [`Transports::send`].
@@ -148,6 +101,9 @@ pub enum CloseReason {
     /// Nothing came or went for the idle timeout.
     #[error("idle")]
     Idle,
+    /// A peer that answered pings answered no more.
+    #[error("no answer to a ping")]
+    NoPong,
     /// A message began and did not end in time.
     #[error("message not finished in time")]
     MessageTimeout,
@@ -177,6 +133,8 @@ pub struct Transports {
     /// Failures of `send`, for the next `recv`. Bounded by the sends between two receives.
     failed: Vec<(Flow, io::Error)>,
     tcp_addresses: Vec<SocketAddr>,
+    tls_addresses: Vec<SocketAddr>,
+    tls_clients: TlsClients,
     tasks: TaskTracker,
     stop: CancellationToken,
 }
@@ -186,45 +144,65 @@ impl fmt::Debug for Transports {
         f.debug_struct("Transports")
             .field("udp", &self.udp_addresses())
             .field("tcp", &self.tcp_addresses)
+            .field("tls", &self.tls_addresses)
             .finish_non_exhaustive()
     }
 }
 
 impl Transports {
     /// Binds every socket and begins to read. The first that cannot be had is the error, and none stays bound.
-    pub async fn bind(config: Config) -> Result<Self, BindError> {
+    pub async fn bind(mut config: Config) -> Result<Self, BindError> {
         let (sender, inbound) = mpsc::channel(limits::SIP_INBOUND);
         let tasks = TaskTracker::new();
         let stop = CancellationToken::new();
+        let mut secure = Tls::read(std::mem::take(&mut config.tls_files))?;
+        if let (Some(bind), None) = (config.tls.first(), &secure.server) {
+            return Err(BindError::NoCertificate { key: bind.key.clone(), address: bind.address });
+        }
         let mut udp = Vec::new();
         for bind in &config.udp {
-            let fail =
-                |source| BindError { key: bind.key.clone(), address: bind.address, transport: Transport::Udp, source };
-            udp.push(UdpPort::bind(bind.address).await.map_err(fail)?);
+            udp.push(UdpPort::bind(bind.address).await.map_err(bind.failed(Transport::Udp))?);
         }
-        let mut listeners = Vec::new();
-        for bind in &config.tcp {
-            let fail =
-                |source| BindError { key: bind.key.clone(), address: bind.address, transport: Transport::Tcp, source };
-            listeners.push(stream::listen(bind.address).map_err(fail)?);
-        }
+        let listen = |bind: &Bind, transport| stream::listen(bind.address).map_err(bind.failed(transport));
+        let tcp = config.tcp.iter().map(|bind| listen(bind, Transport::Tcp)).collect::<Result<Vec<_>, _>>()?;
+        let tls = config.tls.iter().map(|bind| listen(bind, Transport::Tls)).collect::<Result<Vec<_>, _>>()?;
         for port in &udp {
             tasks.spawn(port.clone().receive(sender.clone(), stop.clone()));
         }
-        let tcp_addresses = listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect();
+        tasks.spawn(secure.watch(stop.clone()));
+        for places in std::mem::take(&mut config.places) {
+            let chance = StdRng::seed_from_u64(config.chance.wrapping_add(tasks.len() as u64));
+            let dns = Dns::new(&config.nameservers, chance);
+            tasks.spawn(resolve::keep(places, dns, sender.clone(), stop.clone()));
+        }
+        let addresses = |listeners: &[TcpListener]| listeners.iter().filter_map(|one| one.local_addr().ok()).collect();
+        let (tcp_addresses, tls_addresses) = (addresses(&tcp), addresses(&tls));
         let streams = Streams {
             connections: Arc::new(Semaphore::new(config.connections_max)),
             strangers: Arc::new(Semaphore::new(config.strangers_max)),
             next_id: Arc::new(AtomicU64::new(1)),
             config: Arc::new(config),
+            tls: secure.server,
             inbound: sender,
             tasks: tasks.clone(),
             stop: stop.clone(),
         };
-        for listener in listeners {
-            tasks.spawn(streams.clone().accept(listener));
+        let listeners = tcp.into_iter().map(|listener| (listener, Transport::Tcp));
+        for (listener, transport) in listeners.chain(tls.into_iter().map(|listener| (listener, Transport::Tls))) {
+            tasks.spawn(streams.clone().accept(listener, transport));
         }
-        Ok(Self { udp, streams, connections: BTreeMap::new(), inbound, failed: Vec::new(), tcp_addresses, tasks, stop })
+        Ok(Self {
+            udp,
+            streams,
+            connections: BTreeMap::new(),
+            inbound,
+            failed: Vec::new(),
+            tcp_addresses,
+            tls_addresses,
+            tls_clients: secure.clients,
+            tasks,
+            stop,
+        })
     }
 
     /// Our UDP addresses, as bound.
@@ -235,6 +213,11 @@ impl Transports {
     /// Our TCP addresses, as bound.
     pub fn tcp_addresses(&self) -> &[SocketAddr] {
         &self.tcp_addresses
+    }
+
+    /// Our TLS addresses, as bound.
+    pub fn tls_addresses(&self) -> &[SocketAddr] {
+        &self.tls_addresses
     }
 
     /// What came next. Cancel-safe: a dropped call loses nothing.
@@ -248,7 +231,16 @@ impl Transports {
                     flow.connection.and_then(|id| self.connections.remove(&id));
                     return Inbound::Closed { flow, reason };
                 }
-                Some(Internal::Inbound(inbound)) => return inbound,
+                Some(Internal::Inbound(Inbound::Resolved { trunk, targets, names })) => {
+                    self.tls_clients.set_target_names(&trunk, names.clone());
+                    return Inbound::Resolved { trunk, targets, names };
+                }
+                Some(Internal::Inbound(inbound)) => {
+                    if let Inbound::Message { flow, bytes } = &inbound {
+                        (self.streams.config.tap)(Crossing::Received, flow, bytes);
+                    }
+                    return inbound;
+                }
                 Some(Internal::Accepted(connection)) => {
                     let flow = connection.flow;
                     flow.connection.map(|id| self.connections.insert(id, connection));
@@ -262,14 +254,15 @@ impl Transports {
 
     /// Sends a message. Never waits; a failure comes out of [`Transports::recv`].
     ///
-    /// A TCP flow without connection takes one that is open to that remote address, else opens one.
+    /// A stream's flow without connection takes one that is open to that remote address, else opens one.
     pub fn send(&mut self, flow: Flow, bytes: Bytes) {
         let sent = match flow.transport {
             Transport::Udp => self.send_datagram(flow, &bytes),
-            Transport::Tcp => self.send_on_stream(flow, bytes),
+            Transport::Tcp | Transport::Tls => self.send_on_stream(flow, bytes.clone()),
         };
-        if let Err(error) = sent {
-            self.failed.push((flow, error));
+        match sent {
+            Ok(()) => (self.streams.config.tap)(Crossing::Sent, &flow, &bytes),
+            Err(error) => self.failed.push((flow, error)),
         }
     }
 
@@ -281,15 +274,19 @@ impl Transports {
     fn send_on_stream(&mut self, flow: Flow, bytes: Bytes) -> io::Result<()> {
         let open = match flow.connection {
             Some(id) => Some(self.connections.get(&id).ok_or(io::ErrorKind::NotConnected)?),
-            None => self
-                .connections
-                .values()
-                .find(|connection| connection.flow.remote == flow.remote && connection.is_open()),
+            None => self.connections.values().find(|connection| {
+                let path = connection.flow;
+                (path.transport, path.remote) == (flow.transport, flow.remote) && connection.is_open()
+            }),
         };
         if let Some(connection) = open {
             return connection.enqueue(bytes, self.streams.config.queue_bytes_max);
         }
-        let connection = self.streams.connect(flow)?;
+        let tls = match flow.transport {
+            Transport::Udp | Transport::Tcp => None,
+            Transport::Tls => Some(self.tls_clients.for_remote(flow.remote).ok_or(io::ErrorKind::Unsupported)?),
+        };
+        let connection = self.streams.connect(flow, tls)?;
         connection.enqueue(bytes, self.streams.config.queue_bytes_max)?;
         connection.flow.connection.map(|id| self.connections.insert(id, connection));
         Ok(())
@@ -306,6 +303,13 @@ impl Transports {
     pub fn hold(&mut self, flow: Flow, held: bool) {
         if let Some(connection) = flow.connection.and_then(|id| self.connections.get(&id)) {
             connection.hold(held);
+        }
+    }
+
+    /// Holds exactly these connections, and lets the others go.
+    pub fn hold_only(&mut self, held: &BTreeSet<ConnectionId>) {
+        for (id, connection) in &self.connections {
+            connection.hold(held.contains(id));
         }
     }
 
@@ -327,6 +331,8 @@ impl Drop for Transports {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpStream;
 
@@ -359,7 +365,7 @@ mod tests {
         loop {
             match transports.recv().await {
                 Inbound::Message { flow, bytes } => return (flow, bytes),
-                Inbound::Opened { .. } | Inbound::SendFailed { .. } => {}
+                Inbound::Opened { .. } | Inbound::SendFailed { .. } | Inbound::Resolved { .. } => {}
                 other @ Inbound::Closed { .. } => panic!("{other:?}"),
             }
         }
@@ -409,8 +415,9 @@ mod tests {
                 ..Config::default()
             };
             let error = Transports::bind(config).await.unwrap_err();
-            assert_eq!(error.key, key);
-            assert_eq!(error.source.kind(), io::ErrorKind::AddrInUse);
+            let in_use = |source: &io::Error| source.kind() == io::ErrorKind::AddrInUse;
+            let is_so = |key: &str, error: &BindError| matches!(error, BindError::Socket { key: named, source, .. } if named == key && in_use(source));
+            assert!(is_so(key, &error), "{error}");
             assert!(error.to_string().contains(&tcp.unwrap_or(udp).to_string()), "{error}");
         }
     }
@@ -485,6 +492,7 @@ mod tests {
     async fn strangers_are_few_and_short() {
         let mut ours = up(Config {
             is_trunk: Arc::new(|_| false),
+            tap: Arc::new(|_, _, _| {}),
             strangers_max: 1,
             message_timeout: Duration::from_millis(200),
             ..config()
@@ -540,5 +548,101 @@ mod tests {
         other.write_all(PING.as_bytes()).await.unwrap();
         assert_eq!(message(&mut ours).await.0.remote, other.local_addr().unwrap());
         drop(deaf);
+    }
+
+    #[tokio::test]
+    async fn an_idle_trunk_connection_is_pinged_and_the_answer_is_no_message() {
+        let mut ours = up(Config { keep_alive: Some(Duration::from_millis(30)), ..config() }).await;
+        let mut peer = TcpStream::connect(ours.tcp_addresses()[0]).await.unwrap();
+        for _ in 0..3 {
+            let mut ping = [0; 4];
+            peer.read_exact(&mut ping).await.unwrap();
+            assert_eq!(&ping, b"\r\n\r\n", "a ping, and never the answer to our own pong");
+            peer.write_all(b"\r\n").await.unwrap();
+        }
+        peer.write_all(PING.as_bytes()).await.unwrap();
+        assert_eq!(&message(&mut ours).await.1[..], PING.as_bytes());
+    }
+
+    #[tokio::test]
+    async fn a_peer_that_answers_pings_no_more_is_closed() {
+        let short =
+            Config { keep_alive: Some(Duration::from_millis(30)), pong_timeout: Duration::from_millis(30), ..config() };
+        let mut ours = up(short).await;
+        let mut peer = TcpStream::connect(ours.tcp_addresses()[0]).await.unwrap();
+        peer.read_exact(&mut [0; 4]).await.unwrap();
+        peer.write_all(b"\r\n").await.unwrap();
+        assert!(matches!(closed(&mut ours).await, CloseReason::NoPong));
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_a_call_lives_on_does_not_idle_out() {
+        let short = Config { idle_timeout: Duration::from_millis(200), keep_alive: None, ..config() };
+        let mut ours = up(short).await;
+        let (mut held, mut free) = (Vec::new(), Vec::new());
+        for kept in [&mut held, &mut free] {
+            let mut peer = TcpStream::connect(ours.tcp_addresses()[0]).await.unwrap();
+            peer.write_all(PING.as_bytes()).await.unwrap();
+            kept.push((message(&mut ours).await.0, peer));
+        }
+        ours.hold_only(&held.iter().filter_map(|(flow, _)| flow.connection).collect());
+        let Inbound::Closed { flow, reason } = ours.recv().await else { panic!("closed") };
+        assert!(flow == free[0].0 && matches!(reason, CloseReason::Idle));
+        // Past its own idle timeout the held one still takes messages; let go, it idles out.
+        held[0].1.write_all(PING.as_bytes()).await.unwrap();
+        assert_eq!(message(&mut ours).await.0, held[0].0);
+        ours.hold_only(&BTreeSet::new());
+        assert!(matches!(closed(&mut ours).await, CloseReason::Idle));
+    }
+
+    async fn trickle(mut peer: TcpStream) {
+        let mut pause = tokio::time::interval(Duration::from_millis(10));
+        while peer.write_all(b"x").await.is_ok() {
+            pause.tick().await;
+        }
+    }
+
+    #[tokio::test]
+    async fn a_trickle_of_bytes_is_closed_when_its_message_is_due() {
+        let mut ours = up(Config { message_timeout: Duration::from_millis(200), ..config() }).await;
+        let peer = TcpStream::connect(ours.tcp_addresses()[0]).await.unwrap();
+        let trickling = tokio::spawn(trickle(peer));
+        let reason = closed(&mut ours).await;
+        trickling.await.unwrap();
+        assert!(matches!(reason, CloseReason::MessageTimeout), "{reason:?}");
+    }
+
+    #[tokio::test]
+    async fn connections_past_the_cap_are_closed_unread_and_the_first_goes_on() {
+        let mut ours = up(Config { connections_max: 1, ..config() }).await;
+        let mut first = TcpStream::connect(ours.tcp_addresses()[0]).await.unwrap();
+        first.write_all(PING.as_bytes()).await.unwrap();
+        let (flow, _) = message(&mut ours).await;
+        let mut second = TcpStream::connect(ours.tcp_addresses()[0]).await.unwrap();
+        assert_eq!(rest(&mut second).await, "");
+        first.write_all(PING.as_bytes()).await.unwrap();
+        assert_eq!(message(&mut ours).await.0, flow);
+    }
+
+    #[tokio::test]
+    async fn a_request_in_a_body_is_a_body_however_its_length_is_spelt() {
+        let mut ours = up(config()).await;
+        let mut peer = TcpStream::connect(ours.tcp_addresses()[0]).await.unwrap();
+        let outer = PING.replace("l: 0", &format!("Content-Length : {}", PING.len())) + PING;
+        peer.write_all(format!("{outer}{PING}").as_bytes()).await.unwrap();
+        assert_eq!(&message(&mut ours).await.1[..], outer.as_bytes());
+        assert_eq!(&message(&mut ours).await.1[..], PING.as_bytes());
+    }
+
+    #[tokio::test]
+    async fn a_head_without_end_is_told_513_and_closed() {
+        let mut ours = up(config()).await;
+        let mut peer = TcpStream::connect(ours.tcp_addresses()[0]).await.unwrap();
+        let bomb = format!("{}X: {}", PING.replace("\r\n\r\n", "\r\n"), "x".repeat(limits::SIP_MESSAGE_BYTES_MAX));
+        let (mut reader, mut writer) = peer.split();
+        let mut answer = String::new();
+        let (_written, read) = tokio::join!(writer.write_all(bomb.as_bytes()), reader.read_to_string(&mut answer));
+        assert!(read.is_ok() && answer.starts_with("SIP/2.0 513 "), "{read:?} {answer}");
+        assert!(matches!(closed(&mut ours).await, CloseReason::Framing));
     }
 }

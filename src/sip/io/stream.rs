@@ -1,22 +1,20 @@
-//! TCP: listeners, and connections of either side.
+//! TCP and TLS: listeners, and connections of either side.
 
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
 use socket2::{Domain, Protocol, Socket, Type};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::limits::SIP_STREAM_QUEUE;
 use crate::sip::ConnectionId;
 use crate::sip::Flow;
 use crate::sip::Transport;
@@ -24,9 +22,19 @@ use crate::sip::io::CloseReason;
 use crate::sip::io::Config;
 use crate::sip::io::Inbound;
 use crate::sip::io::Internal;
+use crate::sip::io::connection::Connection;
+use crate::sip::io::connection::Reader;
+use crate::sip::io::connection::Writer;
+use crate::sip::io::connection::write;
+use crate::sip::io::patience::Expired;
+use crate::sip::io::patience::Patience;
+use crate::sip::io::patience::Times;
+use crate::sip::io::patience::Took;
+use crate::sip::io::tls::TlsClient;
+use crate::sip::io::tls::TlsServer;
 use crate::sip::message::framing::{Framed, StreamFramer};
 use crate::sip::message::sanity;
-use crate::telemetry::metrics::{SIP_CONNECTIONS_REFUSED, SIP_FRAMING_LOST};
+use crate::telemetry::metrics::{SIP_CONNECTIONS_REFUSED, SIP_FRAMING_LOST, SIP_TLS_HANDSHAKES_FAILED};
 
 /// Bytes of one read.
 const READ_BYTES: usize = 16_384;
@@ -35,6 +43,10 @@ const BACKLOG: i32 = 1_024;
 
 /// How long a closed connection is still read.
 const LINGER: Duration = Duration::from_millis(500);
+/// Keeps a connection alive, and asks the peer to say that it lives (RFC 5626 3.5.1).
+const PING: &[u8] = b"\r\n\r\n";
+/// Its answer.
+const PONG: &[u8] = b"\r\n";
 
 /// What every stream task shares.
 #[derive(Clone)]
@@ -43,27 +55,11 @@ pub(crate) struct Streams {
     pub(crate) connections: Arc<Semaphore>,
     pub(crate) strangers: Arc<Semaphore>,
     pub(crate) next_id: Arc<AtomicU64>,
+    /// For the connections of TLS listeners.
+    pub(crate) tls: Option<TlsServer>,
     pub(crate) inbound: mpsc::Sender<Internal>,
     pub(crate) tasks: TaskTracker,
     pub(crate) stop: CancellationToken,
-}
-
-/// The SIP task's end of one connection.
-#[derive(Clone)]
-pub(crate) struct Connection {
-    pub(crate) flow: Flow,
-    queue: mpsc::Sender<Bytes>,
-    state: Arc<State>,
-}
-
-/// What the two tasks of a connection and its owner share.
-struct State {
-    queued_bytes: AtomicUsize,
-    held: AtomicBool,
-    /// Writes what is queued, then closes.
-    closing: CancellationToken,
-    /// Closes now: the peer does not read.
-    stuck: CancellationToken,
 }
 
 /// The slots that a connection takes, given back when it ends.
@@ -82,56 +78,25 @@ pub(crate) fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     TcpListener::from_std(socket.into())
 }
 
-impl Connection {
-    fn new(flow: Flow, stop: &CancellationToken) -> (Self, mpsc::Receiver<Bytes>) {
-        let (queue, queued) = mpsc::channel(SIP_STREAM_QUEUE);
-        let state = State {
-            queued_bytes: AtomicUsize::new(0),
-            held: AtomicBool::new(false),
-            closing: stop.child_token(),
-            stuck: CancellationToken::new(),
-        };
-        (Self { flow, queue, state: Arc::new(state) }, queued)
-    }
-
-    pub(crate) fn is_open(&self) -> bool {
-        !self.state.closing.is_cancelled() && !self.queue.is_closed()
-    }
-
-    /// Queues bytes. Past the bound the peer does not read: the connection closes and what waits is lost.
-    pub(crate) fn enqueue(&self, bytes: Bytes, bytes_max: usize) -> io::Result<()> {
-        if !self.is_open() {
-            return Err(io::ErrorKind::NotConnected.into());
-        }
-        let size = bytes.len();
-        let waiting = self.state.queued_bytes.fetch_add(size, Ordering::Relaxed);
-        if waiting.saturating_add(size) > bytes_max || self.queue.try_send(bytes).is_err() {
-            self.state.stuck.cancel();
-            self.state.closing.cancel();
-            return Err(io::Error::new(io::ErrorKind::WouldBlock, CloseReason::NotReading));
-        }
-        Ok(())
-    }
-
-    pub(crate) fn close(&self) {
-        self.state.closing.cancel();
-    }
-
-    pub(crate) fn hold(&self, held: bool) {
-        self.state.held.store(held, Ordering::Relaxed);
-    }
+/// What a connection is besides its bytes.
+struct Life {
+    permits: Permits,
+    /// From outside every trunk's networks: it has a moment only.
+    is_stranger: bool,
+    /// We opened it.
+    is_ours: bool,
 }
 
 impl Streams {
     /// Accepts until stopped. Past a cap, a connection is closed unread.
-    pub(crate) async fn accept(self, listener: TcpListener) {
+    pub(crate) async fn accept(self, listener: TcpListener, transport: Transport) {
         loop {
             let accepted = tokio::select! {
                 () = self.stop.cancelled() => return,
                 accepted = listener.accept() => accepted,
             };
             match accepted {
-                Ok((stream, remote)) => self.admit(stream, remote),
+                Ok((stream, remote)) => self.admit(stream, remote, transport),
                 Err(error) => {
                     // Out of descriptors: accepting again at once would spin.
                     tracing::warn!(%error, "tcp accept");
@@ -141,7 +106,7 @@ impl Streams {
         }
     }
 
-    fn admit(&self, stream: TcpStream, remote: SocketAddr) {
+    fn admit(&self, stream: TcpStream, remote: SocketAddr, transport: Transport) {
         let Ok(local) = stream.local_addr() else { return };
         let is_trunk = (self.config.is_trunk)(remote.ip());
         let stranger = (!is_trunk).then(|| Arc::clone(&self.strangers).try_acquire_owned());
@@ -150,26 +115,53 @@ impl Streams {
             metrics::counter!(SIP_CONNECTIONS_REFUSED.name).increment(1);
             return;
         };
-        let permits = (permit, stranger);
-        let (connection, queued) = Connection::new(self.flow(local, remote), &self.stop);
+        let life = Life { permits: (permit, stranger), is_stranger: !is_trunk, is_ours: false };
+        let (connection, queued) = Connection::new(self.flow(transport, local, remote), &self.stop);
         let streams = self.clone();
-        self.tasks.spawn(async move { streams.run(stream, connection, queued, permits).await });
+        self.tasks.spawn(async move {
+            if let Some(halves) = streams.shake_hands(stream, remote, transport).await {
+                streams.run(halves, connection, queued, life).await;
+            }
+        });
     }
 
-    /// Opens a connection for `flow`. What is queued meanwhile is written once it is up.
-    pub(crate) fn connect(&self, flow: Flow) -> io::Result<Connection> {
+    /// The halves of an accepted stream; `None` where TLS failed: nothing was heard, so nobody is told.
+    async fn shake_hands(
+        &self,
+        stream: TcpStream,
+        remote: SocketAddr,
+        transport: Transport,
+    ) -> Option<(Reader, Writer)> {
+        no_delay(&stream);
+        let Some(tls) = self.tls.as_ref().filter(|_| transport == Transport::Tls) else { return Some(halves(stream)) };
+        let shaken = tokio::select! {
+            () = self.stop.cancelled() => return None,
+            shaken = timeout(self.config.handshake_timeout, tls.accept(stream, remote)) => shaken,
+        };
+        match shaken.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
+            Ok(stream) => Some(tls_halves(stream)),
+            Err(error) => {
+                metrics::counter!(SIP_TLS_HANDSHAKES_FAILED.name, "side" => "peer").increment(1);
+                tracing::debug!(peer = %remote, %error, "TLS handshake failed");
+                None
+            }
+        }
+    }
+
+    /// Opens a connection for `flow`, by TLS where `tls` is given. What is queued meanwhile is written once it is up.
+    pub(crate) fn connect(&self, flow: Flow, tls: Option<TlsClient>) -> io::Result<Connection> {
         let permit = Arc::clone(&self.connections).try_acquire_owned();
         let permit = permit.map_err(|full| io::Error::new(io::ErrorKind::QuotaExceeded, full))?;
-        let (connection, queued) = Connection::new(self.flow(flow.local, flow.remote), &self.stop);
+        let life = Life { permits: (permit, None), is_stranger: false, is_ours: true };
+        let (connection, queued) = Connection::new(self.flow(flow.transport, flow.local, flow.remote), &self.stop);
         let (streams, mut opened) = (self.clone(), connection.clone());
         self.tasks.spawn(async move {
-            match timeout(streams.config.connect_timeout, open(flow))
-                .await
-                .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
-            {
-                Ok(stream) => {
-                    opened.flow.local = stream.local_addr().unwrap_or(flow.local);
-                    streams.run(stream, opened, queued, (permit, None)).await;
+            let opening = timeout(streams.config.connect_timeout, open(flow, tls));
+            match opening.await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
+                Ok((halves, local)) => {
+                    // The port stays the one that we listen on: the peer is told that, never this stream's own.
+                    opened.flow.local.set_ip(local.ip());
+                    streams.run(halves, opened, queued, life).await;
                 }
                 Err(error) => {
                     let reason = CloseReason::Io(error.kind().into());
@@ -181,9 +173,9 @@ impl Streams {
         Ok(connection)
     }
 
-    fn flow(&self, local: SocketAddr, remote: SocketAddr) -> Flow {
+    fn flow(&self, transport: Transport, local: SocketAddr, remote: SocketAddr) -> Flow {
         let id = ConnectionId(self.next_id.fetch_add(1, Ordering::Relaxed));
-        Flow { transport: Transport::Tcp, local, remote, connection: Some(id) }
+        Flow { transport, local, remote, connection: Some(id) }
     }
 
     async fn tell(&self, inbound: Inbound) {
@@ -192,70 +184,93 @@ impl Streams {
     }
 
     /// The life of a connection: Opened, its messages, Closed.
-    async fn run(self, stream: TcpStream, connection: Connection, queued: mpsc::Receiver<Bytes>, permits: Permits) {
+    async fn run(
+        self,
+        (mut reader, writer): (Reader, Writer),
+        connection: Connection,
+        queued: mpsc::Receiver<Bytes>,
+        life: Life,
+    ) {
         let flow = connection.flow;
-        if let Err(error) = stream.set_nodelay(true) {
-            tracing::debug!(?flow, %error, "tcp nodelay");
-        }
-        let is_stranger = permits.1.is_some();
         drop(self.inbound.send(Internal::Accepted(connection.clone())).await);
-        let (mut reader, writer) = stream.into_split();
         let writing = self.tasks.spawn(write(writer, queued, Arc::clone(&connection.state), Arc::clone(&self.config)));
-        let read = self.read(&mut reader, &connection, is_stranger).await;
+        let patience = Patience::new(self.times(&life), self.seed(&flow), Instant::now());
+        let read = self.read(&mut reader, &connection, patience).await;
         connection.close();
         let written = writing.await.unwrap_or(Ok(()));
         linger(reader).await;
         let reason = match (read, written) {
             (CloseReason::Local, Err(reason)) | (reason, _) => reason,
         };
-        drop(permits);
+        drop(life.permits);
         self.tell(Inbound::Closed { flow, reason }).await;
     }
 
+    fn times(&self, life: &Life) -> Times {
+        let config = &self.config;
+        Times {
+            message: config.message_timeout,
+            idle: if life.is_stranger { config.message_timeout } else { config.idle_timeout },
+            keep_alive: config.keep_alive.filter(|_| !life.is_stranger),
+            pong: config.pong_timeout,
+            is_ours: life.is_ours,
+        }
+    }
+
+    fn seed(&self, flow: &Flow) -> u64 {
+        self.config.chance.wrapping_add(flow.connection.map_or(0, |id| id.0))
+    }
+
     /// Reads until the stream ends, for whatever reason.
-    async fn read(&self, reader: &mut OwnedReadHalf, connection: &Connection, is_stranger: bool) -> CloseReason {
-        let idle = if is_stranger { self.config.message_timeout } else { self.config.idle_timeout };
+    async fn read(&self, reader: &mut Reader, connection: &Connection, mut patience: Patience) -> CloseReason {
         let mut framer = StreamFramer::new();
         let mut buffer = vec![0; READ_BYTES];
-        let mut message_deadline: Option<Instant> = None;
         loop {
-            let deadline = message_deadline.unwrap_or_else(|| Instant::now() + idle);
             let read = tokio::select! {
                 () = connection.state.closing.cancelled() => return CloseReason::Local,
                 read = reader.read(&mut buffer) => read,
-                () = tokio::time::sleep_until(deadline) => {
-                    if message_deadline.is_some() {
-                        return CloseReason::MessageTimeout;
+                () = tokio::time::sleep_until(patience.next()) => {
+                    match self.expire(&mut patience, connection) {
+                        Some(reason) => return reason,
+                        None => continue,
                     }
-                    if connection.state.held.load(Ordering::Relaxed) {
-                        continue;
-                    }
-                    return CloseReason::Idle;
                 }
             };
             match read {
                 Ok(0) => return CloseReason::Peer,
                 Ok(size) => framer.push(buffer.get(..size).unwrap_or_default()),
+                // TLS: the peer closed without saying so first.
+                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return CloseReason::Peer,
                 Err(error) => return CloseReason::Io(error),
             }
-            let ended_one = match self.take_all(&mut framer, connection).await {
-                Ok(count) => count > 0,
+            let ended = match self.take_all(&mut framer, connection).await {
+                Ok(count) => count,
                 Err(reason) => return reason,
             };
-            // The clock runs from a message's first byte; a trickle does not wind it up again.
-            message_deadline = match message_deadline {
-                _ if !framer.is_mid_message() => None,
-                Some(running) if !ended_one => Some(running),
-                _ => Some(Instant::now() + self.config.message_timeout),
-            };
+            let pong = patience.awaits_pong() && framer.take_pong();
+            let took = Took { ended, pong, is_mid_message: framer.is_mid_message() };
+            patience.received(took, Instant::now());
         }
+    }
+
+    /// Does what is due; why the connection closes, where it does.
+    fn expire(&self, patience: &mut Patience, connection: &Connection) -> Option<CloseReason> {
+        match patience.expire(connection.state.is_held(), Instant::now()) {
+            Expired::Nothing => None,
+            Expired::Ping => self.enqueue(connection, PING).is_err().then_some(CloseReason::NotReading),
+            Expired::Close(reason) => Some(reason),
+        }
+    }
+
+    fn enqueue(&self, connection: &Connection, bytes: &'static [u8]) -> io::Result<()> {
+        connection.enqueue(Bytes::from_static(bytes), self.config.queue_bytes_max)
     }
 
     /// Handles what the framer has, and counts it.
     async fn take_all(&self, framer: &mut StreamFramer, connection: &Connection) -> Result<usize, CloseReason> {
         let mut count = 0;
         while let Some(framed) = framer.next() {
-            count += 1;
+            count += usize::from(framed != Framed::Pong);
             if let Some(reason) = self.take(framed, connection).await {
                 return Err(reason);
             }
@@ -273,10 +288,7 @@ impl Streams {
                     () = connection.state.closing.cancelled() => Some(CloseReason::Local),
                 }
             }
-            Framed::KeepAlivePing => {
-                let pong = connection.enqueue(Bytes::from_static(b"\r\n"), self.config.queue_bytes_max);
-                pong.is_err().then_some(CloseReason::NotReading)
-            }
+            Framed::KeepAlivePing => self.enqueue(connection, PONG).is_err().then_some(CloseReason::NotReading),
             Framed::Pong => None,
             Framed::Bad { status, why, head } => {
                 metrics::counter!(SIP_FRAMING_LOST.name).increment(1);
@@ -291,75 +303,41 @@ impl Streams {
 
 /// Reads on a little after our end of the stream: closing on unread bytes would reset the connection, and the peer
 /// would lose the refusal that we sent last.
-async fn linger(mut reader: OwnedReadHalf) {
+async fn linger(mut reader: Reader) {
     let mut buffer = vec![0; READ_BYTES];
     let drain = async { while reader.read(&mut buffer).await.is_ok_and(|size| size > 0) {} };
     drop(timeout(LINGER, drain).await);
 }
 
-/// Opens a stream from the flow's local address to its remote one.
-async fn open(flow: Flow) -> io::Result<TcpStream> {
+/// Opens a stream from the flow's local address to its remote one; with its own local address.
+async fn open(flow: Flow, tls: Option<TlsClient>) -> io::Result<((Reader, Writer), SocketAddr)> {
     let socket = if flow.remote.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
     if !flow.local.ip().is_unspecified() {
         socket.bind(SocketAddr::new(flow.local.ip(), 0))?;
     }
-    socket.connect(flow.remote).await
+    let stream = socket.connect(flow.remote).await?;
+    no_delay(&stream);
+    let local = stream.local_addr()?;
+    let Some(tls) = tls else { return Ok((halves(stream), local)) };
+    let shaken = tls.connect(stream).await.inspect_err(|error| {
+        metrics::counter!(SIP_TLS_HANDSHAKES_FAILED.name, "side" => "us").increment(1);
+        tracing::warn!(peer = %flow.remote, %error, "TLS handshake failed");
+    });
+    Ok((tls_halves(shaken?), local))
 }
 
-/// Writes what is queued until told to close; then what is left, and the end of the stream.
-async fn write(
-    mut writer: OwnedWriteHalf,
-    mut queued: mpsc::Receiver<Bytes>,
-    state: Arc<State>,
-    config: Arc<Config>,
-) -> Result<(), CloseReason> {
-    let mut closing = false;
-    let written = loop {
-        let bytes = if closing {
-            queued.try_recv().ok()
-        } else {
-            tokio::select! {
-                biased;
-                bytes = queued.recv() => bytes,
-                () = state.closing.cancelled() => {
-                    closing = true;
-                    queued.close();
-                    continue;
-                }
-            }
-        };
-        let Some(bytes) = bytes else { break Ok(()) };
-        if let Err(reason) = write_all(&mut writer, &bytes, &state, &config).await {
-            break Err(reason);
-        }
-        state.queued_bytes.fetch_sub(bytes.len(), Ordering::Relaxed);
-    };
-    state.closing.cancel();
-    if written.is_ok() {
-        // The peer may be gone already.
-        drop(writer.shutdown().await);
+fn no_delay(stream: &TcpStream) {
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(%error, "tcp nodelay");
     }
-    written
 }
 
-async fn write_all(
-    writer: &mut OwnedWriteHalf,
-    mut bytes: &[u8],
-    state: &State,
-    config: &Config,
-) -> Result<(), CloseReason> {
-    while !bytes.is_empty() {
-        let written = tokio::select! {
-            biased;
-            () = state.stuck.cancelled() => return Err(CloseReason::NotReading),
-            written = timeout(config.write_timeout, writer.write(bytes)) => written,
-        };
-        match written {
-            Ok(Ok(0)) => return Err(CloseReason::Peer),
-            Ok(Ok(size)) => bytes = bytes.get(size..).unwrap_or_default(),
-            Ok(Err(error)) => return Err(CloseReason::Io(error)),
-            Err(_) => return Err(CloseReason::NotReading),
-        }
-    }
-    Ok(())
+fn halves(stream: TcpStream) -> (Reader, Writer) {
+    let (reader, writer) = stream.into_split();
+    (Box::new(reader), Box::new(writer))
+}
+
+fn tls_halves(stream: impl AsyncRead + AsyncWrite + Send + 'static) -> (Reader, Writer) {
+    let (reader, writer) = tokio::io::split(stream);
+    (Box::new(reader), Box::new(writer))
 }

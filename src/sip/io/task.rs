@@ -71,6 +71,8 @@ pub async fn run(
     agent.start(clock.now());
     let mut task = SipTask { agent, transports, events, waiting: VecDeque::new() };
     let mut last = None;
+    let mut sweep = tokio::time::interval(limits::SIP_STREAM_HOLD_INTERVAL);
+    sweep.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         let has_room = task.waiting.len() < limits::SIP_EVENTS_WAITING;
         let deadline = task.agent.poll_timeout().map(|(at, _)| at);
@@ -88,6 +90,8 @@ pub async fn run(
                 }
             }
             () = sleep_until(last) => break,
+            // Far more often than connections idle out, and what set a call up was traffic by itself.
+            _ = sweep.tick() => task.transports.hold_only(&task.agent.connections_in_use()),
             () = sleep_until(deadline) => task.agent.handle_timeout(clock.now()),
         }
         task.drain();
@@ -114,6 +118,9 @@ impl SipTask {
             Inbound::Closed { flow, reason } => {
                 tracing::debug!(peer = %flow.remote, %reason, "stream closed");
                 self.agent.handle(Input::FlowFailed { flow }, now);
+            }
+            Inbound::Resolved { trunk, targets, names: _ } => {
+                self.agent.handle(Input::Resolved { trunk, targets }, now);
             }
             Inbound::SendFailed { flow, error } => {
                 tracing::debug!(peer = %flow.remote, %error, "message not sent");
@@ -209,6 +216,7 @@ mod tests {
     use crate::sip::Party;
     use crate::sip::Transport;
     use crate::sip::io;
+    use crate::sip::io::tls::tests::Authority;
     use crate::sip::user_agent::Config;
     use crate::sip::user_agent::Listen;
     use crate::sip::user_agent::Network;
@@ -227,8 +235,20 @@ mod tests {
     }
 
     async fn bind() -> (Transports, SocketAddr, SocketAddr) {
+        bind_with(io::tls::Config::default()).await
+    }
+
+    async fn bind_with(tls_files: io::tls::Config) -> (Transports, SocketAddr, SocketAddr) {
         let local = || vec![io::Bind { address: "127.0.0.1:0".parse().unwrap(), key: "test".to_owned() }];
-        let config = io::Config { udp: local(), tcp: local(), is_trunk: Arc::new(|_| true), ..io::Config::default() };
+        let tls = if tls_files.server.is_some() { local() } else { Vec::new() };
+        let config = io::Config {
+            udp: local(),
+            tcp: local(),
+            tls,
+            tls_files,
+            is_trunk: Arc::new(|_| true),
+            ..io::Config::default()
+        };
         let transports = Transports::bind(config).await.unwrap();
         let (udp, tcp) = (transports.udp_addresses()[0], transports.tcp_addresses()[0]);
         (transports, udp, tcp)
@@ -241,6 +261,8 @@ mod tests {
             Listen { transport: Transport::Udp, address: udp },
             Listen { transport: Transport::Tcp, address: tcp },
         ];
+        let tls = transports.tls_addresses().iter();
+        config.listen.extend(tls.map(|&address| Listen { transport: Transport::Tls, address }));
         let any = Target { transport: Transport::Udp, address: udp, tcp_for_large: false };
         let mut trunk = Trunk::of_target(TrunkName::new("peer"), target.unwrap_or(any));
         trunk.networks = vec![Network { address: "127.0.0.0".parse().unwrap(), prefix_len: 8 }];
@@ -273,9 +295,14 @@ mod tests {
 
     /// A call over real sockets: invited, accepted, acknowledged, ended by the caller.
     async fn one_call(transport: Transport, offer: Bytes) {
-        let (there, there_udp, there_tcp) = bind().await;
-        let (here, here_udp, here_tcp) = bind().await;
-        let address = if transport == Transport::Udp { there_udp } else { there_tcp };
+        let authority = Authority::new();
+        let (there, there_udp, there_tcp) = bind_with(authority.config(&["127.0.0.1"]).tls_files).await;
+        let (here, here_udp, here_tcp) = bind_with(authority.config(&["127.0.0.1"]).tls_files).await;
+        let address = match transport {
+            Transport::Udp => there_udp,
+            Transport::Tcp => there_tcp,
+            Transport::Tls => there.tls_addresses()[0],
+        };
         let target = Target { transport, address, tcp_for_large: false };
         let mut callee = start(there, there_udp, there_tcp, None, 1);
         let mut caller = start(here, here_udp, here_tcp, Some(target), 1);
@@ -300,6 +327,11 @@ mod tests {
     #[tokio::test]
     async fn a_call_runs_over_tcp() {
         one_call(Transport::Tcp, Bytes::from_static(b"v=0")).await;
+    }
+
+    #[tokio::test]
+    async fn a_call_runs_over_tls() {
+        one_call(Transport::Tls, Bytes::from_static(b"v=0")).await;
     }
 
     #[tokio::test]

@@ -54,6 +54,15 @@ impl StreamFramer {
         }
     }
 
+    /// Takes a lone CRLF that waits at the end of what came: the answer to a ping that we sent.
+    pub fn take_pong(&mut self) -> bool {
+        let is_pong = &self.buffer[..] == b"\r\n";
+        if is_pong {
+            self.buffer.clear();
+        }
+        is_pong
+    }
+
     /// Whether a message has begun and not ended: then the message timeout runs.
     pub fn is_mid_message(&self) -> bool {
         !self.failed && self.buffer.iter().any(|byte| !matches!(byte, b'\r' | b'\n'))
@@ -221,6 +230,19 @@ mod tests {
         framer.push(b"OPTIONS");
         assert_eq!(framer.next(), None);
         assert!(framer.is_mid_message());
+    }
+
+    #[test]
+    fn the_answer_to_our_ping_is_taken_before_it_becomes_half_of_another() {
+        let mut framer = StreamFramer::new();
+        for _ in 0..2 {
+            framer.push(b"\r\n");
+            assert_eq!(framer.next(), None);
+            assert!(framer.take_pong());
+        }
+        assert!(!framer.take_pong());
+        framer.push(b"OPTIONS");
+        assert!(!framer.take_pong());
     }
 
     /// Our torture messages on a stream: a bad message is still one message wherever its length can be read.

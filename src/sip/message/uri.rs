@@ -233,10 +233,15 @@ fn is_scheme(text: &str) -> bool {
 const SPOILING: [&str; 5] = ["user", "ttl", "method", "maddr", "transport"];
 
 fn params_match(one: &Params, two: &Params) -> bool {
+    // A name that stands twice is malformed (RFC 3261 19.1.1), and its URI is still equivalent to itself.
+    let has = |those: &Params, name: &str, value: Option<&str>| {
+        let same = |other: Option<&str>| other.map(normalized_lower) == value.map(normalized_lower);
+        those.iter().any(|(other, theirs)| other.eq_ignore_ascii_case(name) && same(theirs))
+    };
     let agrees = |these: &Params, those: &Params| {
         these.iter().all(|(name, value)| {
             if those.contains(name) {
-                value.map(normalized_lower) == those.value(name).map(normalized_lower)
+                has(those, name, value)
             } else {
                 !SPOILING.iter().any(|spoiling| spoiling.eq_ignore_ascii_case(name))
             }
@@ -333,6 +338,14 @@ mod tests {
 
     fn uri(text: &str) -> Uri {
         Uri::parse(text).unwrap_or_else(|error| panic!("{text}: {error}"))
+    }
+
+    #[test]
+    fn a_uri_with_a_parameter_twice_is_equivalent_to_itself_and_to_no_other() {
+        let twice = uri("sip:a@h;method=INVITE;method=BYE");
+        assert!(twice.is_equivalent(&twice));
+        assert!(!twice.is_equivalent(&uri("sip:a@h;method=INVITE")));
+        assert!(!uri("sip:a@h;method=BYE").is_equivalent(&twice));
     }
 
     #[test]

@@ -3,7 +3,9 @@
 use std::time::Instant;
 
 use crate::sip::Flow;
+use crate::sip::dialog::DialogId;
 use crate::sip::dialog::outbound_invite;
+use crate::sip::dialog::usage;
 use crate::sip::digest::Credentials;
 use crate::sip::digest::client::Asker;
 use crate::sip::digest::client::Attempts;
@@ -86,10 +88,10 @@ impl UserAgent {
                 UsageMachine::Outbound(outbound) => outbound.machine.next_cseq(),
                 UsageMachine::Invite(_) => None,
             },
-            Owner::Bye(leg) => match &mut self.usages.get_mut(&leg)?.machine {
-                UsageMachine::Invite(machine) => Some(machine.next_cseq()),
-                UsageMachine::Outbound(_) => None,
-            },
+            Owner::InDialog(leg, _) => {
+                let id = own_dialog(request)?;
+                Some(self.usages.get_mut(&leg)?.machine.in_dialog_mut(&id)?.next_cseq())
+            }
             Owner::Line(trunk, line) => {
                 let line = self.peers.get_mut(trunk)?.lines.get_mut(line)?;
                 line.cseq = line.cseq.saturating_add(1);
@@ -102,13 +104,23 @@ impl UserAgent {
     /// Tells who waits for a request under which key it is under way now.
     fn follow(&mut self, owner: Owner, key: TransactionKey, now: Instant) {
         match owner {
-            Owner::Invite(leg) => self.tell_outbound(leg, outbound_invite::Input::SentAgain(key), now),
+            Owner::Invite(leg) => {
+                // The INVITE that made them is refused.
+                self.forget_early(leg, now);
+                self.tell_outbound(leg, outbound_invite::Input::SentAgain(key), now);
+            }
+            Owner::InDialog(leg, purpose) => {
+                let id = self.clients.get(&key).and_then(|entry| own_dialog(&entry.request));
+                if let Some(id) = id {
+                    self.tell_dialog(leg, &id, usage::Input::SentAgain(purpose), now);
+                }
+            }
             Owner::Probe(trunk, target) => {
                 if let Some(target) = self.peers.get_mut(trunk).and_then(|peer| peer.targets.get_mut(target)) {
                     target.probe = Some(key);
                 }
             }
-            Owner::Bye(_) | Owner::Line(..) | Owner::Abandoned | Owner::Nobody => {}
+            Owner::Line(..) | Owner::Abandoned | Owner::Nobody => {}
         }
     }
 
@@ -131,6 +143,11 @@ impl UserAgent {
         }
         attempts
     }
+}
+
+/// The dialog of a request of ours: its From bears our tag, as in the responses to it.
+fn own_dialog(request: &Request) -> Option<DialogId> {
+    DialogId::of_response(&request.headers)
 }
 
 struct Retry {

@@ -1,6 +1,9 @@
 //! How calls begin: an INVITE that comes in, and one that goes out until its 2xx.
 
+use std::time::Duration;
 use std::time::Instant;
+
+use rand::Rng;
 
 use crate::ids::LegId;
 use crate::ids::SessionId;
@@ -10,21 +13,19 @@ use crate::sip::Invitation;
 use crate::sip::OutgoingInvite;
 use crate::sip::StatusCode;
 use crate::sip::dialog::Dialog;
-use crate::sip::dialog::DialogId;
 use crate::sip::dialog::InviteUsage;
 use crate::sip::dialog::OutboundInvite;
 use crate::sip::dialog::outbound_invite;
+use crate::sip::dialog::session_timer::SessionTimer;
 use crate::sip::dialog::state::SessionPair;
+use crate::sip::dialog::terms::MIN_SE;
 use crate::sip::dialog::usage;
 use crate::sip::message::HeaderName;
-use crate::sip::message::Method;
 use crate::sip::message::Request;
 use crate::sip::message::Response;
 use crate::sip::transaction::TransactionKey;
-use crate::sip::user_agent::Output;
 use crate::sip::user_agent::Trunk;
 use crate::sip::user_agent::UserAgent;
-use crate::sip::user_agent::client::Outcome;
 use crate::sip::user_agent::client::Owner;
 use crate::sip::user_agent::identity;
 use crate::sip::user_agent::outbound::Outbound;
@@ -34,9 +35,30 @@ use crate::sip::user_agent::usages::UsageMachine;
 impl UserAgent {
     // --- inbound ---
 
+    /// 422 to an INVITE whose session would be too brief (RFC 4028 9). Whether it was sent.
+    fn refuse_brief_session(&mut self, trunk: usize, key: &TransactionKey, request: &Request, now: Instant) -> bool {
+        let is_too_brief = SessionTimer::new(&self.terms_of(trunk)).is_too_brief(&request.headers);
+        if is_too_brief {
+            let mut response = Response::for_request(request, StatusCode::SESSION_INTERVAL_TOO_SMALL);
+            response.headers.push(HeaderName::MinSe, MIN_SE.as_secs().to_string());
+            self.respond(key, response, now);
+        }
+        is_too_brief
+    }
+
     /// A new INVITE from a trunk: 100, a dialog, and the call room is told.
     pub(super) fn invited(&mut self, trunk: usize, flow: Flow, key: &TransactionKey, request: Request, now: Instant) {
         self.respond_with(key, &request, StatusCode::TRYING, now);
+        if self.refuse_brief_session(trunk, key, &request, now) {
+            return;
+        }
+        let replaces = match self.replaced_by(trunk, &request) {
+            Ok(replaces) => replaces,
+            Err(status) => {
+                self.respond_with(key, &request, status, now);
+                return;
+            }
+        };
         let leg = LegId::generate(self.config.clock.wall(now).unix_ms(), &mut self.rng);
         let remote = request.headers.session_id().ok().flatten();
         // Our half is the leg's own name, so that both ends of the house can find it.
@@ -57,14 +79,16 @@ impl UserAgent {
         };
         let identity = usage::Identity {
             leg,
-            contact: settings.contact(&invitation.called, &flow),
+            contact: settings.contact_for(&invitation.called, &flow, &request.uri),
             agent: settings.shown_host(flow.local).to_string(),
             timing: self.config.timing,
+            terms: settings.terms,
         };
         self.dialogs.insert(dialog.id().clone(), leg);
-        let machine = InviteUsage::incoming(identity, dialog, key.clone(), Box::new(request));
+        let rseq = self.rng.random_range(1..1 << 31);
+        let machine = InviteUsage::incoming(identity, dialog, key.clone(), Box::new(request), rseq);
         self.usages.insert(leg, UsageEntry { machine: UsageMachine::Invite(Box::new(machine)), trunk, flow });
-        self.tell_call_room(Event::Invited(Box::new(invitation)));
+        self.tell_call_room(Event::Invited(Box::new(Invitation { replaces, ..invitation })));
     }
 
     // --- outbound ---
@@ -72,27 +96,37 @@ impl UserAgent {
     pub(super) fn place_call(&mut self, invite: OutgoingInvite, now: Instant) {
         let leg = invite.leg;
         let found = self.config.trunks.iter().enumerate().find(|(_, trunk)| trunk.name == invite.trunk);
-        let is_full = self.is_full() && !self.is_emergency(&invite);
+        let is_emergency = self.is_emergency(&invite);
+        let is_full = self.is_full() && !is_emergency;
         let (Some((trunk, settings)), false) = (found, is_full || self.usages.contains_key(&leg)) else {
-            let status = StatusCode::SERVICE_UNAVAILABLE;
-            self.tell_call_room(Event::Refused { leg, status, reason: None, redirect: Vec::new(), retry_after: None });
+            self.refuse_at_once(leg, StatusCode::SERVICE_UNAVAILABLE, None);
             return;
         };
-        let failover_on = settings.peering.failover_on.clone();
-        let is_emergency = self.is_emergency(&invite);
+        let (terms, failover_on) = (settings.terms, settings.peering.failover_on.clone());
+        let Ok(replaces) = self.replaces_header(trunk, &invite) else {
+            self.refuse_at_once(leg, StatusCode::CALL_DOES_NOT_EXIST, None);
+            return;
+        };
         let too_many = if is_emergency { None } else { self.refuse_call(trunk, now) };
         let targets = match too_many.map_or_else(|| self.targets_for(trunk, is_emergency, now), Err) {
             Ok(targets) => targets,
             Err(wait) => {
-                let (status, retry_after) = (StatusCode::SERVICE_UNAVAILABLE, Some(wait));
-                self.tell_call_room(Event::Refused { leg, status, reason: None, redirect: Vec::new(), retry_after });
+                self.refuse_at_once(leg, StatusCode::SERVICE_UNAVAILABLE, Some(wait));
                 return;
             }
         };
         let machine = OutboundInvite::new(leg, targets, self.config.timing, self.config.failover_after)
             .failing_over_on(&failover_on);
         let (call_id, tag) = (format!("{}{}", self.new_tag(), self.new_tag()), self.new_tag());
-        let outbound = Outbound { machine, wanted: invite, call_id, tag };
+        let outbound = Outbound {
+            machine,
+            wanted: invite,
+            call_id,
+            tag,
+            replaces,
+            session_timer: SessionTimer::new(&terms),
+            early: Vec::new(),
+        };
         // Until a target is chosen there is no path; each attempt sets it.
         let nowhere = std::net::SocketAddr::from(([0, 0, 0, 0], 0));
         let flow = Flow { transport: crate::sip::Transport::Udp, local: nowhere, remote: nowhere, connection: None };
@@ -100,8 +134,13 @@ impl UserAgent {
         self.pump_usage(leg, now);
     }
 
-    /// Sends the INVITE to one target.
+    fn refuse_at_once(&mut self, leg: LegId, status: StatusCode, retry_after: Option<Duration>) {
+        self.tell_call_room(Event::Refused { leg, status, reason: None, redirect: Vec::new(), retry_after });
+    }
+
+    /// Sends the INVITE to one target. What was early at the one before is no more.
     pub(super) fn try_target(&mut self, leg: LegId, target: usize, cseq: u32, now: Instant) {
+        self.forget_early(leg, now);
         match self.attempt(leg, target, cseq) {
             Some((trunk, request, flow)) => {
                 if let Some(entry) = self.usages.get_mut(&leg) {
@@ -114,6 +153,14 @@ impl UserAgent {
         }
     }
 
+    /// The early dialogs of an INVITE that is no more.
+    pub(super) fn forget_early(&mut self, leg: LegId, now: Instant) {
+        if let Some(UsageEntry { machine: UsageMachine::Outbound(outbound), .. }) = self.usages.get_mut(&leg) {
+            let mut early = std::mem::take(&mut outbound.early);
+            self.forget_dialogs(&mut early, now);
+        }
+    }
+
     fn attempt(&self, leg: LegId, target: usize, cseq: u32) -> Option<(usize, Request, Flow)> {
         let entry = self.usages.get(&leg)?;
         let UsageMachine::Outbound(outbound) = &entry.machine else { return None };
@@ -121,105 +168,6 @@ impl UserAgent {
         let target = trunk.targets.get(target)?;
         let flow = self.config.path_to(trunk, target.transport, target.address)?;
         Some((entry.trunk, outbound.invite(trunk, target, &flow, cseq), flow))
-    }
-
-    /// An INVITE of ours came to something.
-    pub(super) fn invite_outcome(&mut self, leg: LegId, key: &TransactionKey, outcome: Outcome<'_>, now: Instant) {
-        let awaited = self.usages.get(&leg).is_some_and(
-            |entry| matches!(&entry.machine, UsageMachine::Outbound(outbound) if outbound.machine.key() == Some(key)),
-        );
-        if !awaited {
-            // The call is decided: what comes now is a retransmission or another fork.
-            self.abandoned_outcome(key, outcome, now);
-            return;
-        }
-        let input = match outcome {
-            Outcome::TimedOut => outbound_invite::Input::TimedOut,
-            Outcome::TransportFailed => outbound_invite::Input::TransportFailed,
-            Outcome::Response(response) if response.status.is_success() => {
-                self.invite_accepted(leg, key, response, now);
-                return;
-            }
-            Outcome::Response(response) if response.status.is_provisional() => outbound_invite::Input::Provisional {
-                status: response.status,
-                sdp: usage::sdp_of(&response.headers, &response.body),
-            },
-            Outcome::Response(response) => outbound_invite::Input::Failure {
-                status: response.status,
-                reason: response.headers.reason().ok().flatten(),
-            },
-        };
-        self.tell_outbound(leg, input, now);
-    }
-
-    fn invite_accepted(&mut self, leg: LegId, key: &TransactionKey, response: &Response, now: Instant) {
-        let Some(UsageEntry { machine: UsageMachine::Outbound(outbound), .. }) = self.usages.get_mut(&leg) else {
-            return;
-        };
-        let stands = outbound.machine.accept();
-        // What the INVITE named as our Contact is what the dialog keeps.
-        let invite = self.clients.get(key).map(|entry| &entry.request.headers);
-        let shown_contact = invite.and_then(|headers| headers.get(&HeaderName::Contact)).map(str::to_owned);
-        self.pump_usage(leg, now);
-        let dialog = if stands { self.acknowledge(key, response) } else { None };
-        let settings = dialog.and_then(|found| self.config.trunks.get(found.1).map(|settings| (found, settings)));
-        let Some(((dialog, trunk, flow), settings)) = settings else {
-            // A 2xx that crossed our CANCEL; or one that makes no dialog, which ends the call all the same.
-            if stands {
-                self.tell_call_room(Event::Refused {
-                    leg,
-                    status: StatusCode::BAD_GATEWAY,
-                    reason: None,
-                    redirect: Vec::new(),
-                    retry_after: None,
-                });
-            }
-            self.end_stray_call(key, response, now);
-            return;
-        };
-        let identity = usage::Identity {
-            leg,
-            contact: shown_contact.unwrap_or_else(|| settings.contact("", &flow)),
-            agent: settings.shown_host(flow.local).to_string(),
-            timing: self.config.timing,
-        };
-        self.dialogs.insert(dialog.id().clone(), leg);
-        let machine = UsageMachine::Invite(Box::new(InviteUsage::confirmed(identity, dialog)));
-        self.usages.insert(leg, UsageEntry { machine, trunk, flow });
-        self.tell_call_room(Event::Accepted { leg, sdp: usage::sdp_of(&response.headers, &response.body) });
-    }
-
-    /// A 2xx that nobody waits for: ACK, and for a dialog that we did not see before, BYE (RFC 3261 13.2.2.4).
-    pub(super) fn end_stray_call(&mut self, key: &TransactionKey, response: &Response, now: Instant) {
-        let Some((mut dialog, trunk, flow)) = self.acknowledge(key, response) else { return };
-        let bye = dialog.request(Method::Bye);
-        let hop = self.config.trunks.get(trunk).map_or(flow, |trunk| self.config.hop(trunk, flow, dialog.next_hop()));
-        self.send_request(trunk, bye, hop, Owner::Nobody, now);
-    }
-
-    /// Sends the ACK of a 2xx: the same again for a dialog that got one. The dialog, where it is new.
-    fn acknowledge(&mut self, key: &TransactionKey, response: &Response) -> Option<(Dialog, usize, Flow)> {
-        let id = DialogId::of_response(&response.headers)?;
-        let entry = self.clients.get(key)?;
-        if let Some((_, flow, bytes)) = entry.acks.iter().find(|(acknowledged, _, _)| *acknowledged == id) {
-            self.output.push_back(Output::Send { flow: *flow, bytes: bytes.clone() });
-            return None;
-        }
-        let local = entry.request.headers.session_id().ok().flatten().unwrap_or(SessionId::from_bytes([0; 16]));
-        let session = SessionPair { local, remote: response.headers.session_id().ok().flatten() };
-        let dialog = Dialog::of_uac(&entry.request, response, session)?;
-        let (trunk, flow) = (entry.trunk, entry.flow);
-        let mut ack = dialog.ack(entry.request.headers.cseq().ok()?.number);
-        let hop = self.config.trunks.get(trunk).map_or(flow, |trunk| self.config.hop(trunk, flow, dialog.next_hop()));
-        // The INVITE's credentials stand in its ACK, which nobody can challenge (RFC 3261 22.1).
-        ack.headers.copy_from(&entry.request.headers, &HeaderName::Authorization);
-        ack.headers.copy_from(&entry.request.headers, &HeaderName::ProxyAuthorization);
-        self.put_via(trunk, &mut ack, &hop);
-        ack.headers.set(HeaderName::UserAgent, self.config.product.clone());
-        let bytes = ack.to_bytes();
-        self.output.push_back(Output::Send { flow: hop, bytes: bytes.clone() });
-        self.clients.get_mut(key)?.acks.push((id, hop, bytes));
-        Some((dialog, trunk, flow))
     }
 }
 

@@ -9,6 +9,7 @@ use crate::limits;
 use crate::sip::Flow;
 use crate::sip::Transport;
 use crate::sip::dialog::DialogId;
+use crate::sip::dialog::usage::Purpose;
 use crate::sip::digest::client::Attempts;
 use crate::sip::message::HeaderName;
 use crate::sip::message::Method;
@@ -53,8 +54,8 @@ pub(super) enum Owner {
     Invite(LegId),
     /// Nobody: a provisional response gets CANCEL, a 2xx gets ACK and BYE.
     Abandoned,
-    /// The BYE of a usage.
-    Bye(LegId),
+    /// A request within a dialog of a usage.
+    InDialog(LegId, Purpose),
     /// A trunk's line.
     Line(usize, usize),
     /// A trunk's target, asked by OPTIONS.
@@ -79,7 +80,7 @@ enum ClientMachine {
 
 impl ClientMachine {
     fn new(request: &Request, flow: &Flow, agent: &UserAgent, now: Instant) -> Self {
-        let (bytes, reliable) = (request.to_bytes(), flow.transport == Transport::Tcp);
+        let (bytes, reliable) = (request.to_bytes(), flow.transport.is_reliable());
         if request.method == Method::Invite {
             Self::Invite(ClientInvite::new(bytes, reliable, agent.config.timing, now))
         } else {
@@ -159,7 +160,7 @@ impl UserAgent {
         let branch = self.new_branch();
         if let Some(trunk) = self.config.trunks.get(trunk) {
             let host = trunk.shown_host(flow.local);
-            let via = Via::new(via_transport(flow.transport), host, Some(flow.local.port()), &branch);
+            let via = Via::new(flow.transport.via_name(), host, Some(flow.local.port()), &branch);
             request.headers.insert_top(HeaderName::Via, via.to_string());
         }
         branch
@@ -192,7 +193,7 @@ impl UserAgent {
         };
         entry.small_path = None;
         // What follows goes by the stream that is known to work.
-        if flow.transport == Transport::Tcp {
+        if flow.transport.is_reliable() {
             entry.flow.connection = flow.connection;
         }
         let status = response.status;
@@ -254,11 +255,7 @@ impl UserAgent {
         match owner {
             Owner::Invite(leg) => self.invite_outcome(leg, key, outcome, now),
             Owner::Abandoned => self.abandoned_outcome(key, outcome, now),
-            Owner::Bye(leg) => {
-                if !matches!(outcome, Outcome::Response(response) if response.status.is_provisional()) {
-                    self.bye_done(leg, now);
-                }
-            }
+            Owner::InDialog(leg, purpose) => self.in_dialog_outcome((leg, purpose), key, outcome, now),
             Owner::Line(trunk, line) => self.line_outcome((trunk, line), outcome, now),
             Owner::Probe(trunk, target) => self.probe_outcome(trunk, target, outcome, now),
             Owner::Nobody => {}
@@ -345,16 +342,9 @@ impl UserAgent {
     }
 }
 
-const fn via_transport(transport: Transport) -> &'static str {
-    match transport {
-        Transport::Udp => "UDP",
-        Transport::Tcp => "TCP",
-    }
-}
-
 fn set_via_transport(request: &mut Request, flow: &Flow) {
     if let Ok(mut via) = request.headers.top_via() {
-        via_transport(flow.transport).clone_into(&mut via.transport);
+        flow.transport.via_name().clone_into(&mut via.transport);
         via.port = Some(flow.local.port());
         request.headers.set_top_via(&via);
     }

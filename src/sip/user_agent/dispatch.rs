@@ -10,6 +10,7 @@ use crate::sip::Refusal;
 use crate::sip::StatusCode;
 use crate::sip::dialog::DialogId;
 use crate::sip::dialog::usage;
+use crate::sip::dialog::usage::ALLOW;
 use crate::sip::message::HeaderName;
 use crate::sip::message::Message;
 use crate::sip::message::Method;
@@ -20,15 +21,13 @@ use crate::sip::message::sanity::Admission;
 use crate::sip::transaction::TransactionKey;
 use crate::sip::transaction::server_invite;
 use crate::sip::user_agent::Counter;
+use crate::sip::user_agent::NatQuirks;
 use crate::sip::user_agent::Output;
 use crate::sip::user_agent::UserAgent;
 use crate::sip::user_agent::inspect;
 use crate::sip::user_agent::reach;
 use crate::sip::user_agent::server::ServerMachine;
-use crate::sip::user_agent::usages::UsageMachine;
 
-/// RFC 6086 4.2.2.
-const BAD_INFO_PACKAGE: StatusCode = StatusCode(469);
 /// How often an unknown source is logged at most.
 const WARN_INTERVAL: Duration = Duration::from_secs(10);
 
@@ -51,10 +50,11 @@ impl UserAgent {
                 self.response(trunk, flow, &response, now);
             }
             (Admission::Message(Message::Request(request)), None) => self.forbid(flow, request),
-            (Admission::Reject { response, why }, Some(_)) => {
+            (Admission::Reject { response, why }, Some(trunk)) => {
                 tracing::debug!(%why, peer = %flow.remote, "malformed request refused");
                 self.count(Counter::Malformed);
-                let path = response.headers.top_via().map_or(flow, |via| reach::reply_flow(flow, &via).flow);
+                let nat = self.config.trunks.get(trunk).map(|trunk| trunk.nat).unwrap_or_default();
+                let path = response.headers.top_via().map_or(flow, |via| reach::reply_flow(flow, &via, nat).flow);
                 self.output.push_back(Output::Send { flow: path, bytes: response.to_bytes() });
             }
             (Admission::Drop { why }, Some(_)) => {
@@ -80,7 +80,7 @@ impl UserAgent {
         if request.method == Method::Ack {
             return;
         }
-        let path = reach::reply_path(flow, &mut request);
+        let path = reach::reply_path(flow, &mut request, NatQuirks::default());
         let response = Response::for_request(&request, StatusCode::FORBIDDEN);
         self.send_stateless(&path, response, &request);
     }
@@ -102,7 +102,8 @@ impl UserAgent {
     fn request(&mut self, trunk: usize, flow: Flow, mut request: Request, now: Instant) {
         // The key is made of the Via as the peer wrote it.
         let Some(key) = TransactionKey::server(&request) else { return };
-        let path = reach::reply_path(flow, &mut request);
+        let nat = self.config.trunks.get(trunk).map(|trunk| trunk.nat).unwrap_or_default();
+        let path = reach::reply_path(flow, &mut request, nat);
         if request.method == Method::Ack {
             self.ack(trunk, &key, request, now);
         } else if self.servers.contains_key(&key) {
@@ -114,7 +115,7 @@ impl UserAgent {
             let response = Response::refusing(&request, &refusal, "");
             self.send_stateless(&path, response, &request);
         } else {
-            let refusal = self.inspect(&key, &request);
+            let refusal = self.inspect(trunk, &key, &request);
             self.open_server(trunk, &key, path, &request);
             match refusal {
                 Some(response) => {
@@ -161,9 +162,9 @@ impl UserAgent {
                 return;
             }
         }
-        let leg = DialogId::of_request(&ack.headers).and_then(|id| self.dialogs.get(&id).copied());
-        if let Some(leg) = leg.filter(|leg| self.usages.get(leg).is_some_and(|entry| entry.trunk == trunk)) {
-            self.tell_usage(leg, usage::Input::Ack(Box::new(ack)), now);
+        let Some(id) = DialogId::of_request(&ack.headers) else { return };
+        if let Some(leg) = self.leg_of(trunk, &id) {
+            self.tell_dialog(leg, &id, usage::Input::Ack(Box::new(ack)), now);
         }
     }
 
@@ -181,20 +182,19 @@ impl UserAgent {
         self.respond(key, response, now);
         if let Some(leg) = leg.filter(|_| has_effect) {
             let reason = request.headers.reason().ok().flatten();
-            self.tell_usage(leg, usage::Input::Cancelled { key: invite, reason }, now);
+            self.tell_usage(leg, &usage::Input::Cancelled { key: invite, reason }, now);
         }
     }
 
     fn in_dialog(&mut self, trunk: usize, key: &TransactionKey, request: Request, now: Instant) {
-        let leg = DialogId::of_request(&request.headers).and_then(|id| self.dialogs.get(&id).copied());
-        let usage = leg.and_then(|leg| self.usages.get(&leg).map(|entry| (leg, entry)));
-        let Some((leg, UsageMachine::Invite(machine))) =
-            usage.filter(|(_, entry)| entry.trunk == trunk).map(|(leg, entry)| (leg, &entry.machine))
-        else {
+        let found = DialogId::of_request(&request.headers).and_then(|id| Some((self.leg_of(trunk, &id)?, id)));
+        let session = found
+            .as_ref()
+            .and_then(|(leg, id)| Some(self.usages.get(leg)?.machine.in_dialog(id)?.dialog().session().clone()));
+        let (Some((leg, id)), Some(session)) = (found, session) else {
             self.respond_with(key, &request, StatusCode::CALL_DOES_NOT_EXIST, now);
             return;
         };
-        let session = machine.dialog().session().clone();
         let is_invite = request.method == Method::Invite;
         if let Some(entry) = self.servers.get_mut(key) {
             entry.leg = Some(leg);
@@ -204,22 +204,18 @@ impl UserAgent {
             self.respond_with(key, &request, StatusCode::TRYING, now);
         }
         let chance = self.rng.random_range(0..=10);
-        self.tell_usage(leg, usage::Input::Request { key: key.clone(), request: Box::new(request), chance }, now);
+        self.tell_dialog(leg, &id, usage::Input::Request { key: key.clone(), request: Box::new(request), chance }, now);
     }
 
-    /// Answers a request that changes nothing: OPTIONS (RFC 3261 11.2) and INFO (RFC 6086 4.2.2).
+    /// Answers a request that changes nothing: OPTIONS (RFC 3261 11.2).
     pub(super) fn answer(&mut self, key: &TransactionKey, request: &Request, now: Instant) {
         let response = if request.method == Method::Options {
             let mut response = Response::for_request(request, StatusCode::OK);
             response.headers.push(HeaderName::Accept, "application/sdp");
             response.headers.push(HeaderName::AcceptEncoding, "identity");
-            response.headers.push(HeaderName::Allow, inspect::ALLOW);
-            response.headers.push(HeaderName::Supported, "");
-            response
-        } else if request.headers.contains(&HeaderName::Other("Info-Package".to_owned())) {
-            let mut response = Response::for_request(request, BAD_INFO_PACKAGE);
-            "Bad Info Package".clone_into(&mut response.reason);
-            response.headers.push(HeaderName::Other("Recv-Info".to_owned()), "");
+            let terms = self.servers.get(key).map(|entry| self.terms_of(entry.trunk)).unwrap_or_default();
+            response.headers.push(HeaderName::Allow, ALLOW);
+            response.headers.push(HeaderName::Supported, terms.supported());
             response
         } else if request.body.is_empty() {
             Response::for_request(request, StatusCode::OK)

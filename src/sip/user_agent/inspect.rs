@@ -2,15 +2,14 @@
 
 use crate::sip::Refusal;
 use crate::sip::StatusCode;
+use crate::sip::dialog::Terms;
+use crate::sip::dialog::usage::ALLOW;
 use crate::sip::message::HeaderName;
 use crate::sip::message::Method;
 use crate::sip::message::Request;
 use crate::sip::message::Response;
 use crate::sip::transaction::TransactionKey;
 use crate::sip::user_agent::UserAgent;
-
-/// The methods that we take. UPDATE, PRACK and REFER are 405 until their extensions are in.
-pub(super) const ALLOW: &str = "INVITE, ACK, BYE, CANCEL, OPTIONS, INFO";
 
 /// What makes two requests the same one that came on two paths (RFC 3261 8.2.2.2). The Request-URI is part of it: a
 /// proxy may fork one call to two of our extensions.
@@ -41,13 +40,14 @@ impl RequestName {
 
 impl UserAgent {
     /// The refusal of a request that must not go on; `None` where it may.
-    pub(super) fn inspect(&self, key: &TransactionKey, request: &Request) -> Option<Response> {
+    pub(super) fn inspect(&self, trunk: usize, key: &TransactionKey, request: &Request) -> Option<Response> {
         if request.method == Method::Cancel {
             return None;
         }
         refuse_method(request)
             .or_else(|| self.refuse_merged(key, request))
-            .or_else(|| refuse_extensions(request))
+            .or_else(|| self.refuse_loop(request))
+            .or_else(|| refuse_extensions(request, &self.terms_of(trunk)))
             .or_else(|| refuse_content(request))
             .or_else(|| self.refuse_new_call(request))
     }
@@ -56,6 +56,22 @@ impl UserAgent {
     fn refuse_merged(&self, key: &TransactionKey, request: &Request) -> Option<Response> {
         let first = self.requests.get(&RequestName::of(request)?)?;
         (first != key).then(|| Response::for_request(request, StatusCode::LOOP_DETECTED))
+    }
+
+    /// What the trunk's configuration says of its dialogs.
+    pub(super) fn terms_of(&self, trunk: usize) -> Terms {
+        self.config.trunks.get(trunk).map(|trunk| trunk.terms).unwrap_or_default()
+    }
+
+    /// An INVITE of ours that came back as it left. With another Request-URI it is a spiral: a proxy brings our own
+    /// call to one of our extensions, which is no error (RFC 3261 16.3).
+    fn refuse_loop(&self, request: &Request) -> Option<Response> {
+        let vias = request.headers.vias().ok().filter(|_| request.method == Method::Invite)?;
+        let is_loop = vias.iter().filter_map(|via| via.branch()).any(|branch| {
+            let sent = self.clients.get(&TransactionKey::client(branch, &Method::Invite));
+            sent.is_some_and(|sent| sent.request.uri == request.uri)
+        });
+        is_loop.then(|| Response::for_request(request, StatusCode::LOOP_DETECTED))
     }
 
     fn refuse_new_call(&self, request: &Request) -> Option<Response> {
@@ -77,8 +93,8 @@ impl UserAgent {
 
 /// RFC 3261 8.2.1: 405 for a method that is a method, 501 for a token that no registered method could be.
 fn refuse_method(request: &Request) -> Option<Response> {
-    use Method::{Ack, Bye, Cancel, Info, Invite, Options};
-    if matches!(request.method, Invite | Ack | Bye | Cancel | Options | Info) {
+    use Method::{Ack, Bye, Cancel, Info, Invite, Notify, Options, Prack, Refer, Update};
+    if matches!(request.method, Invite | Ack | Bye | Cancel | Options | Info | Prack | Update | Refer | Notify) {
         return None;
     }
     let is_word = request.method.as_str().bytes().all(|byte| byte.is_ascii_uppercase());
@@ -88,10 +104,14 @@ fn refuse_method(request: &Request) -> Option<Response> {
     Some(response)
 }
 
-/// RFC 3261 8.2.2.3: we have no extension yet that a peer could require.
-fn refuse_extensions(request: &Request) -> Option<Response> {
-    let required: Vec<&str> =
-        request.headers.values(&HeaderName::Require).into_iter().filter(|tag| !tag.is_empty()).collect();
+/// RFC 3261 8.2.2.3.
+fn refuse_extensions(request: &Request, terms: &Terms) -> Option<Response> {
+    let required: Vec<&str> = request
+        .headers
+        .values(&HeaderName::Require)
+        .into_iter()
+        .filter(|tag| !tag.is_empty() && !terms.supports(tag))
+        .collect();
     if required.is_empty() {
         return None;
     }

@@ -36,24 +36,30 @@ impl UserAgent {
     /// Begins every registration, spread by chance.
     pub(super) fn start_lines(&mut self, now: Instant) {
         for trunk in 0..self.config.trunks.len() {
-            let settings = self.config.trunks.get(trunk).map(|trunk| trunk.peering.lines.clone()).unwrap_or_default();
-            let spread = START_SPACING.saturating_mul(u32::try_from(settings.len()).unwrap_or(u32::MAX));
-            for (index, line) in settings.iter().take(limits::SIP_LINES_MAX).enumerate() {
-                self.start_line(trunk, line, spread, now);
-                self.pump_line(trunk, index, now);
+            let lines = self.config.trunks.get(trunk).map(|trunk| trunk.peering.lines.clone()).unwrap_or_default();
+            for line in lines.iter().take(limits::SIP_LINES_MAX) {
+                self.add_line(trunk, line);
             }
+            self.start_lines_of(trunk, now);
         }
     }
 
-    fn start_line(&mut self, trunk: usize, line: &Line, spread: Duration, now: Instant) {
-        let mut registration = Registration::new(line.expires);
-        if line.register {
-            let after = spread.mul_f64(self.rng.random_range(0.0..1.0));
-            registration.handle(registration::Input::Start { after }, now);
-        }
+    fn add_line(&mut self, trunk: usize, line: &Line) {
+        let registration = Registration::new(line.expires);
         let (call_id, tag) = (format!("{}{}", self.new_tag(), self.new_tag()), self.new_tag());
         if let Some(peer) = self.peers.get_mut(trunk) {
             peer.lines.push(LineState { registration, call_id, tag, cseq: 0, tried: 0 });
+        }
+    }
+
+    /// Begins, or begins anew, the registrations of one trunk.
+    pub(super) fn start_lines_of(&mut self, trunk: usize, now: Instant) {
+        let Some(settings) = self.config.trunks.get(trunk) else { return };
+        let registers: Vec<bool> = settings.peering.lines.iter().map(|line| line.register).collect();
+        let spread = START_SPACING.saturating_mul(u32::try_from(registers.len()).unwrap_or(u32::MAX));
+        for (line, _) in registers.iter().enumerate().filter(|(_, registers)| **registers) {
+            let after = spread.mul_f64(self.rng.random_range(0.0..1.0));
+            self.tell_line(trunk, line, registration::Input::Start { after }, now);
         }
     }
 

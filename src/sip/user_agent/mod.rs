@@ -3,6 +3,7 @@
 //! It owns every table of the SIP side. Bytes and commands go in, bytes and events come out; sockets are the shell's.
 
 mod admission;
+mod answered;
 mod authenticate;
 mod call;
 mod client;
@@ -16,13 +17,16 @@ pub mod peering;
 pub mod peers;
 mod probe;
 mod reach;
+mod resolved;
 mod schedule;
 mod server;
 #[cfg(test)]
 mod tests;
+mod transfer;
 mod usages;
 
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::collections::VecDeque;
 use std::time::Duration;
 use std::time::Instant;
@@ -32,7 +36,9 @@ use rand::RngCore;
 use rand::rngs::StdRng;
 
 use crate::ids::LegId;
+use crate::ids::TrunkName;
 use crate::sip::Command;
+use crate::sip::ConnectionId;
 use crate::sip::Event;
 use crate::sip::Flow;
 use crate::sip::dialog::DialogId;
@@ -45,6 +51,7 @@ use crate::sip::transaction::TransactionTimer;
 
 pub use config::Config;
 pub use config::Listen;
+pub use config::NatQuirks;
 pub use config::Network;
 pub use config::Target;
 pub use config::Trunk;
@@ -64,6 +71,13 @@ pub enum Input {
     },
     /// The call room wants something.
     Command(Command),
+    /// A trunk's targets, given as names, have these addresses now.
+    Resolved {
+        /// The trunk.
+        trunk: TrunkName,
+        /// In order. Those outside its networks are left out.
+        targets: Vec<Target>,
+    },
     /// A stream could not be opened, or closed; a datagram was refused (ICMP).
     FlowFailed {
         /// The path that is no more.
@@ -189,6 +203,7 @@ impl UserAgent {
         match input {
             Input::Received { flow, bytes } => self.received(flow, &bytes, now),
             Input::Command(command) => self.command(command, now),
+            Input::Resolved { trunk, targets } => self.resolved(&trunk, targets, now),
             Input::FlowFailed { flow } => self.flow_failed(&flow, now),
         }
     }
@@ -214,6 +229,11 @@ impl UserAgent {
     /// What to do next.
     pub fn poll_output(&mut self) -> Option<Output> {
         self.output.pop_front()
+    }
+
+    /// The stream connections that a call lives on: they must not idle out.
+    pub fn connections_in_use(&self) -> BTreeSet<ConnectionId> {
+        self.usages.values().filter_map(|entry| entry.flow.connection).collect()
     }
 
     /// How many INVITE usages there are, early ones included.

@@ -3,8 +3,11 @@
 use crate::sip::Body;
 use crate::sip::Flow;
 use crate::sip::OutgoingInvite;
+use crate::sip::dialog::InviteUsage;
 use crate::sip::dialog::OutboundInvite;
+use crate::sip::dialog::session_timer::SessionTimer;
 use crate::sip::dialog::state::SessionPair;
+use crate::sip::dialog::usage::ALLOW;
 use crate::sip::message::CSeq;
 use crate::sip::message::HeaderName;
 use crate::sip::message::Host;
@@ -16,7 +19,6 @@ use crate::sip::user_agent::Target;
 use crate::sip::user_agent::Trunk;
 use crate::sip::user_agent::identity;
 use crate::sip::user_agent::identity::Caller;
-use crate::sip::user_agent::inspect;
 use crate::sip::user_agent::peering::Direction;
 use crate::sip::user_agent::peering::NumberOf;
 
@@ -27,6 +29,12 @@ pub(super) struct Outbound {
     pub(super) wanted: OutgoingInvite,
     pub(super) call_id: String,
     pub(super) tag: String,
+    /// The Replaces header, where the new call takes the place of another.
+    pub(super) replaces: Option<String>,
+    /// What we ask of the session's time to live.
+    pub(super) session_timer: SessionTimer,
+    /// The early dialogs of the latest attempt, in the order of their coming.
+    pub(super) early: Vec<InviteUsage>,
 }
 
 impl Outbound {
@@ -53,8 +61,13 @@ impl Outbound {
         headers.push(HeaderName::CallId, self.call_id.clone());
         headers.push(HeaderName::CSeq, CSeq { number: cseq, method: Method::Invite }.to_string());
         headers.push(HeaderName::Contact, trunk.contact(&caller.contact_user, flow));
-        headers.push(HeaderName::Allow, inspect::ALLOW);
-        headers.push(HeaderName::Supported, "");
+        headers.push(HeaderName::Allow, ALLOW);
+        headers.push(HeaderName::Supported, trunk.terms.supported());
+        self.session_timer.ask(headers);
+        if let Some(replaces) = &self.replaces {
+            headers.push(HeaderName::Replaces, replaces.clone());
+            headers.push(HeaderName::Require, "replaces");
+        }
         headers.push(HeaderName::SessionId, session.to_header());
         caller.write(headers);
         identity::write_crossing(trunk, wanted, headers);

@@ -6,6 +6,7 @@ use rand::Rng as _;
 
 use crate::limits;
 use crate::sip::StatusCode;
+use crate::sip::dialog::usage::ALLOW;
 use crate::sip::message::CSeq;
 use crate::sip::message::HeaderName;
 use crate::sip::message::Host;
@@ -20,18 +21,23 @@ use crate::sip::user_agent::UserAgent;
 use crate::sip::user_agent::Wake;
 use crate::sip::user_agent::client::Outcome;
 use crate::sip::user_agent::client::Owner;
-use crate::sip::user_agent::inspect;
 use crate::sip::user_agent::peers::TrunkNotice;
 
 impl UserAgent {
     /// Begins the keep-alive of every target: the first within one interval, by chance, so that they do not go together.
     pub(super) fn start_probes(&mut self, now: Instant) {
-        for (index, trunk) in self.config.trunks.iter().enumerate() {
-            let Some(interval) = trunk.peering.options_interval else { continue };
-            for target in 0..trunk.targets.len() {
-                let first = now + interval.mul_f64(self.rng.random_range(0.0..0.25));
-                self.schedule.set(&Wake::Probe(index, target), Some((first, SipTimer::Probe)));
-            }
+        for trunk in 0..self.config.trunks.len() {
+            self.start_probes_of(trunk, now);
+        }
+    }
+
+    /// Begins the keep-alive of one trunk's targets.
+    pub(super) fn start_probes_of(&mut self, index: usize, now: Instant) {
+        let Some(trunk) = self.config.trunks.get(index) else { return };
+        let Some(interval) = trunk.peering.options_interval else { return };
+        for target in 0..trunk.targets.len() {
+            let first = now + interval.mul_f64(self.rng.random_range(0.0..0.25));
+            self.schedule.set(&Wake::Probe(index, target), Some((first, SipTimer::Probe)));
         }
     }
 
@@ -93,7 +99,7 @@ impl UserAgent {
         headers.push(HeaderName::CSeq, CSeq { number: 1, method: Method::Options }.to_string());
         headers.push(HeaderName::Contact, settings.contact("", &flow));
         headers.push(HeaderName::Accept, "application/sdp");
-        headers.push(HeaderName::Allow, inspect::ALLOW);
+        headers.push(HeaderName::Allow, ALLOW);
         Some((request, flow))
     }
 

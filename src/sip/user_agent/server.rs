@@ -4,8 +4,8 @@ use std::time::Instant;
 
 use crate::ids::LegId;
 use crate::sip::StatusCode;
-use crate::sip::Transport;
 use crate::sip::dialog::state::SessionPair;
+use crate::sip::dialog::usage::ALLOW;
 use crate::sip::message::HeaderName;
 use crate::sip::message::Method;
 use crate::sip::message::Request;
@@ -21,7 +21,6 @@ use crate::sip::user_agent::Output;
 use crate::sip::user_agent::SipTimer;
 use crate::sip::user_agent::UserAgent;
 use crate::sip::user_agent::Wake;
-use crate::sip::user_agent::inspect;
 use crate::sip::user_agent::inspect::RequestName;
 use crate::sip::user_agent::reach::ReplyPath;
 
@@ -80,7 +79,7 @@ impl ServerMachine {
 impl UserAgent {
     /// Opens the transaction of a new request.
     pub(super) fn open_server(&mut self, trunk: usize, key: &TransactionKey, path: ReplyPath, request: &Request) {
-        let (reliable, timing) = (path.flow.transport == Transport::Tcp, self.config.timing);
+        let (reliable, timing) = (path.flow.transport.is_reliable(), self.config.timing);
         let machine = if request.method == Method::Invite {
             ServerMachine::Invite(ServerInvite::new(reliable, timing))
         } else {
@@ -123,8 +122,9 @@ impl UserAgent {
             response.headers.set(HeaderName::SessionId, session.to_header());
         }
         if entry.is_invite_like && status != StatusCode::TRYING && status.as_u16() < 300 {
-            response.headers.set(HeaderName::Allow, inspect::ALLOW);
-            response.headers.set(HeaderName::Supported, "");
+            let terms = self.config.trunks.get(entry.trunk).map(|trunk| trunk.terms).unwrap_or_default();
+            response.headers.set(HeaderName::Allow, ALLOW);
+            response.headers.set(HeaderName::Supported, terms.supported());
         }
         response.headers.set(HeaderName::Server, self.config.product.clone());
         let response = response.to_bytes();

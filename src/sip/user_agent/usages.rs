@@ -2,15 +2,18 @@
 
 use std::time::Instant;
 
+use bytes::Bytes;
+
 use crate::ids::LegId;
 use crate::sip::Command;
 use crate::sip::Event;
 use crate::sip::Flow;
 use crate::sip::Reason;
+use crate::sip::StatusCode;
+use crate::sip::dialog::DialogId;
 use crate::sip::dialog::InviteUsage;
 use crate::sip::dialog::outbound_invite;
 use crate::sip::dialog::usage;
-use crate::sip::message::Request;
 use crate::sip::message::typed::reason_value;
 use crate::sip::transaction::TransactionKey;
 use crate::sip::user_agent::Output;
@@ -36,12 +39,15 @@ pub(super) enum UsageMachine {
 
 impl UsageMachine {
     fn deadline(&self) -> Option<(Instant, SipTimer)> {
-        match self {
-            Self::Invite(machine) => machine.poll_timeout().map(|(at, timer)| (at, SipTimer::Usage(timer))),
+        let own = match self {
+            Self::Invite(_) => None,
             Self::Outbound(outbound) => {
                 outbound.machine.poll_timeout().map(|(at, timer)| (at, SipTimer::Outbound(timer)))
             }
-        }
+        };
+        let dialogs =
+            self.dialogs().iter().filter_map(InviteUsage::poll_timeout).map(|(at, timer)| (at, SipTimer::Usage(timer)));
+        dialogs.chain(own).min_by_key(|(at, _)| *at)
     }
 
     fn is_over(&self) -> bool {
@@ -50,29 +56,54 @@ impl UsageMachine {
             Self::Outbound(outbound) => outbound.machine.is_over(),
         }
     }
+
+    /// Its dialogs: several only where an INVITE of ours forked.
+    pub(super) fn dialogs(&self) -> &[InviteUsage] {
+        match self {
+            Self::Invite(machine) => std::slice::from_ref(machine),
+            Self::Outbound(outbound) => &outbound.early,
+        }
+    }
+
+    fn dialogs_mut(&mut self) -> &mut [InviteUsage] {
+        match self {
+            Self::Invite(machine) => std::slice::from_mut(machine),
+            Self::Outbound(outbound) => &mut outbound.early,
+        }
+    }
+
+    /// The same, to be changed.
+    pub(super) fn in_dialog_mut(&mut self, id: &DialogId) -> Option<&mut InviteUsage> {
+        self.dialogs_mut().iter_mut().find(|usage| usage.dialog().id() == id)
+    }
+
+    /// The usage of one dialog.
+    pub(super) fn in_dialog(&self, id: &DialogId) -> Option<&InviteUsage> {
+        self.dialogs().iter().find(|usage| usage.dialog().id() == id)
+    }
 }
 
 impl UserAgent {
     pub(super) fn command(&mut self, command: Command, now: Instant) {
         match command {
             Command::Provisional { leg, status, body } => {
-                self.tell_usage(leg, usage::Input::Provisional(status, body), now);
+                self.tell_usage(leg, &usage::Input::Provisional(status, body), now);
             }
-            Command::Accept { leg, sdp } | Command::AcceptReinvite { leg, sdp } => {
-                self.tell_usage(leg, usage::Input::Accept(sdp), now);
-            }
-            Command::Refuse { leg, refusal } | Command::RefuseReinvite { leg, refusal } => {
-                self.tell_usage(leg, usage::Input::Refuse(refusal), now);
+            Command::Accept { leg, sdp } => self.tell_usage(leg, &usage::Input::Accept(sdp), now),
+            Command::Refuse { leg, refusal } => self.tell_usage(leg, &usage::Input::Refuse(refusal), now),
+            Command::AcceptReinvite { leg, sdp } => self.tell_usage(leg, &usage::Input::AcceptReinvite(sdp), now),
+            Command::RefuseReinvite { leg, refusal } => {
+                self.tell_usage(leg, &usage::Input::RefuseReinvite(refusal), now);
             }
             Command::Invite(invite) => self.place_call(invite, now),
             Command::Cancel { leg, reason } | Command::Bye { leg, reason } => self.end_call(leg, reason, now),
-            Command::Reinvite { .. }
-            | Command::Answer { .. }
-            | Command::Refer { .. }
-            | Command::AcceptRefer { .. }
-            | Command::RefuseRefer { .. }
-            | Command::NotifyRefer { .. }
-            | Command::Info { .. } => {}
+            Command::Reinvite { leg, sdp } => self.reinvite(leg, sdp, now),
+            Command::Answer { leg, sdp } => self.tell_usage(leg, &usage::Input::Answer(sdp), now),
+            Command::Refer { leg, to } => self.refer(leg, &to, now),
+            Command::AcceptRefer { leg } => self.tell_usage(leg, &usage::Input::AcceptRefer, now),
+            Command::RefuseRefer { leg, refusal } => self.tell_usage(leg, &usage::Input::RefuseRefer(refusal), now),
+            Command::NotifyRefer { leg, status } => self.tell_usage(leg, &usage::Input::NotifyRefer(status), now),
+            Command::Info { leg, body } => self.tell_usage(leg, &usage::Input::Info(body), now),
             Command::Drain { retry_after } => {
                 self.draining = Some(retry_after);
                 self.stop_lines(now);
@@ -84,17 +115,49 @@ impl UserAgent {
     fn end_call(&mut self, leg: LegId, reason: Option<Reason>, now: Instant) {
         match self.usages.get(&leg).map(|entry| &entry.machine) {
             Some(UsageMachine::Outbound(_)) => self.tell_outbound(leg, outbound_invite::Input::Cancel(reason), now),
-            Some(UsageMachine::Invite(_)) => self.tell_usage(leg, usage::Input::Bye(reason), now),
+            Some(UsageMachine::Invite(_)) => self.tell_usage(leg, &usage::Input::Bye(reason), now),
             None => {}
         }
     }
 
-    /// Feeds an INVITE usage, and does what it wants.
-    pub(super) fn tell_usage(&mut self, leg: LegId, input: usage::Input, now: Instant) {
-        if let Some(UsageEntry { machine: UsageMachine::Invite(machine), .. }) = self.usages.get_mut(&leg) {
-            machine.handle(input, now);
+    /// Of several early dialogs, the latest that can takes the offer.
+    fn reinvite(&mut self, leg: LegId, sdp: Bytes, now: Instant) {
+        let Some(entry) = self.usages.get_mut(&leg) else { return };
+        let usage = match &mut entry.machine {
+            UsageMachine::Invite(machine) => Some(machine.as_mut()),
+            UsageMachine::Outbound(outbound) => outbound.early.iter_mut().rev().find(|usage| usage.can_update()),
+        };
+        match usage {
+            Some(usage) => {
+                usage.handle(usage::Input::Reinvite(sdp), now);
+                self.pump_usage(leg, now);
+            }
+            None => self.tell_call_room(Event::RenegotiationFailed { leg, status: StatusCode::REQUEST_PENDING }),
+        }
+    }
+
+    /// Feeds every dialog of a usage, and does what they want.
+    pub(super) fn tell_usage(&mut self, leg: LegId, input: &usage::Input, now: Instant) {
+        let Some(entry) = self.usages.get_mut(&leg) else { return };
+        for usage in entry.machine.dialogs_mut() {
+            usage.handle(input.clone(), now);
+        }
+        self.pump_usage(leg, now);
+    }
+
+    /// Feeds one dialog of a usage, and does what it wants.
+    pub(super) fn tell_dialog(&mut self, leg: LegId, id: &DialogId, input: usage::Input, now: Instant) {
+        let Some(entry) = self.usages.get_mut(&leg) else { return };
+        if let Some(usage) = entry.machine.in_dialog_mut(id) {
+            usage.handle(input, now);
             self.pump_usage(leg, now);
         }
+    }
+
+    /// Whose dialog this is, on that trunk.
+    pub(super) fn leg_of(&self, trunk: usize, id: &DialogId) -> Option<LegId> {
+        let leg = self.dialogs.get(id).copied()?;
+        self.usages.get(&leg).is_some_and(|entry| entry.trunk == trunk).then_some(leg)
     }
 
     /// Feeds an outbound INVITE, and does what it wants.
@@ -106,16 +169,14 @@ impl UserAgent {
     }
 
     pub(super) fn usage_timeout(&mut self, leg: LegId, now: Instant) {
-        match self.usages.get_mut(&leg).map(|entry| &mut entry.machine) {
-            Some(UsageMachine::Invite(machine)) => machine.handle_timeout(now),
-            Some(UsageMachine::Outbound(outbound)) => outbound.machine.handle_timeout(now),
-            None => return,
+        let Some(entry) = self.usages.get_mut(&leg) else { return };
+        if let UsageMachine::Outbound(outbound) = &mut entry.machine {
+            outbound.machine.handle_timeout(now);
+        }
+        for usage in entry.machine.dialogs_mut() {
+            usage.handle_timeout(now);
         }
         self.pump_usage(leg, now);
-    }
-
-    pub(super) fn bye_done(&mut self, leg: LegId, now: Instant) {
-        self.tell_usage(leg, usage::Input::ByeDone, now);
     }
 
     /// Does what a usage wants until it wants nothing more; drops it when it is over.
@@ -125,29 +186,37 @@ impl UserAgent {
         let deadline = entry.machine.deadline();
         self.schedule.set(&Wake::Usage(leg), deadline);
         if entry.machine.is_over() {
-            self.drop_usage(leg);
+            self.drop_usage(leg, now);
         }
     }
 
     fn pump_usage_once(&mut self, leg: LegId, now: Instant) -> bool {
         let Some(entry) = self.usages.get_mut(&leg) else { return false };
-        match &mut entry.machine {
-            UsageMachine::Invite(machine) => {
-                let output = machine.poll_output();
-                output.map(|output| self.do_for_usage(leg, output, now)).is_some()
-            }
-            UsageMachine::Outbound(outbound) => {
-                let output = outbound.machine.poll_output();
-                output.map(|output| self.do_for_outbound(leg, output, now)).is_some()
-            }
+        if let UsageMachine::Outbound(outbound) = &mut entry.machine
+            && let Some(output) = outbound.machine.poll_output()
+        {
+            self.do_for_outbound(leg, output, now);
+            return true;
         }
+        let wanted = entry.machine.dialogs_mut().iter_mut().find_map(|usage| {
+            let output = usage.poll_output()?;
+            Some((usage.dialog().id().clone(), output))
+        });
+        wanted.map(|(id, output)| self.do_for_usage(leg, &id, output, now)).is_some()
     }
 
-    fn do_for_usage(&mut self, leg: LegId, output: usage::Output, now: Instant) {
+    fn do_for_usage(&mut self, leg: LegId, id: &DialogId, output: usage::Output, now: Instant) {
         match output {
             usage::Output::Respond(key, response) => self.respond(&key, *response, now),
-            usage::Output::SendBye(request) => self.send_bye(leg, *request, now),
+            usage::Output::Send(purpose, request) => {
+                if let Some((trunk, flow)) = self.path_in_dialog(leg, id) {
+                    self.send_request(trunk, *request, flow, Owner::InDialog(leg, purpose), now);
+                }
+            }
+            usage::Output::Ack(key, request) => self.send_ack(leg, id, &key, *request),
             usage::Output::Answer(key, request) => self.answer(&key, &request, now),
+            usage::Output::Referred(request) => self.tell_referral(leg, &request),
+            usage::Output::GiveUp => self.tell_outbound(leg, outbound_invite::Input::Cancel(None), now),
             usage::Output::Event(event) => self.tell_call_room(event),
         }
     }
@@ -170,17 +239,12 @@ impl UserAgent {
         self.output.push_back(Output::Event(event));
     }
 
-    fn send_bye(&mut self, leg: LegId, request: Request, now: Instant) {
-        let Some((trunk, flow)) = self.path_in_dialog(leg) else { return };
-        self.send_request(trunk, request, flow, Owner::Bye(leg), now);
-    }
-
-    /// The trunk of a confirmed usage, and the path of its next request.
-    fn path_in_dialog(&self, leg: LegId) -> Option<(usize, Flow)> {
+    /// The trunk of a usage, and the path of the next request in one of its dialogs.
+    pub(super) fn path_in_dialog(&self, leg: LegId, id: &DialogId) -> Option<(usize, Flow)> {
         let entry = self.usages.get(&leg)?;
-        let UsageMachine::Invite(machine) = &entry.machine else { return None };
+        let usage = entry.machine.in_dialog(id)?;
         let trunk = self.config.trunks.get(entry.trunk)?;
-        Some((entry.trunk, self.config.hop(trunk, entry.flow, machine.dialog().next_hop())))
+        Some((entry.trunk, self.config.hop(trunk, entry.flow, usage.dialog().next_hop())))
     }
 
     /// Leaves an INVITE to itself. One that was cancelled in vain is destroyed at once (RFC 3261 9.1).
@@ -193,10 +257,23 @@ impl UserAgent {
         }
     }
 
-    fn drop_usage(&mut self, leg: LegId) {
+    fn drop_usage(&mut self, leg: LegId, now: Instant) {
         self.schedule.set(&Wake::Usage(leg), None);
-        if let Some(UsageEntry { machine: UsageMachine::Invite(machine), .. }) = self.usages.remove(&leg) {
-            self.dialogs.remove(machine.dialog().id());
+        if let Some(mut entry) = self.usages.remove(&leg) {
+            self.forget_dialogs(entry.machine.dialogs_mut(), now);
+        }
+    }
+
+    /// Drops dialogs; requests of theirs that wait for the call room are answered.
+    pub(super) fn forget_dialogs(&mut self, usages: &mut [InviteUsage], now: Instant) {
+        for usage in usages {
+            self.dialogs.remove(usage.dialog().id());
+            usage.refuse_waiting();
+            while let Some(output) = usage.poll_output() {
+                if let usage::Output::Respond(key, response) = output {
+                    self.respond(&key, *response, now);
+                }
+            }
         }
     }
 }

@@ -5,6 +5,8 @@ use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use crate::media::hold_music::HoldMusic;
+
 /// How a worker is made.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -22,6 +24,8 @@ pub struct Config {
     pub peer_setup_timeout: Duration,
     /// Answers ICE checks and sends none.
     pub ice_lite: bool,
+    /// What held callers hear.
+    pub hold_music: HoldMusic,
     /// Sessions at once; a leg of one more fails with `WorkerFull`.
     pub calls_max: usize,
 }
@@ -36,6 +40,7 @@ impl Default for Config {
             rtp_timeout: Duration::from_mins(1),
             peer_setup_timeout: Duration::from_secs(15),
             ice_lite: true,
+            hold_music: HoldMusic::default(),
             calls_max: 250,
         }
     }

@@ -132,7 +132,8 @@ pub fn spawn(
     let mut peer = webrtc::Config::new(certificate, candidates);
     peer.ice_lite = config.ice_lite;
     peer.setup_timeout = config.peer_setup_timeout;
-    let media = vocabulary::Config { rtp_timeout: config.rtp_timeout, ..vocabulary::Config::default() };
+    let (rtp_timeout, hold_music) = (config.rtp_timeout, config.hold_music.clone());
+    let media = vocabulary::Config { rtp_timeout, hold_music, ..vocabulary::Config::default() };
 
     let failed = |error: rustix::io::Errno| SpawnError::Thread(error.into());
     let queue = epoll::create(epoll::CreateFlags::CLOEXEC).map_err(failed)?;

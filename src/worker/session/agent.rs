@@ -63,6 +63,8 @@ impl Agent {
             packets_sent: counted.packets_sent,
             packets_lost: counted.packets_lost,
             packets_dropped: counted.packets_dropped + self.peer.dropped(),
+            packets_from_unexpected_source: 0,
+            packets_forged: 0,
             jitter_ms: counted.jitter_ms,
             rtt_ms: transport.rtt_ms,
             remote_loss: transport.remote_loss,

@@ -5,6 +5,7 @@ use std::time::Instant;
 use super::Output;
 use super::Session;
 use super::agent;
+use super::trunk::Outgoing;
 use crate::ids::LegId;
 use crate::media::vocabulary;
 use crate::media::vocabulary::LegCounters;
@@ -49,8 +50,8 @@ impl Session {
     pub(super) fn drain_pipeline(&mut self, now: Instant) {
         while let Some(output) = self.pipeline.poll_output() {
             match output {
-                vocabulary::Output::ToTrunkRtp(bytes) => self.send_to_trunk(false, bytes),
-                vocabulary::Output::ToTrunkRtcp(bytes) => self.send_to_trunk(true, bytes),
+                vocabulary::Output::ToTrunkRtp(bytes) => self.send_to_trunk(false, &bytes),
+                vocabulary::Output::ToTrunkRtcp(bytes) => self.send_to_trunk(true, &bytes),
                 vocabulary::Output::ToPeer(packet) => self.send_to_agent(&packet, now),
                 vocabulary::Output::Tap(frame) => self.outputs.push_back(Output::Tap(frame)),
                 vocabulary::Output::Dtmf { from, digit, duration_ms } => {
@@ -80,13 +81,12 @@ impl Session {
         }
     }
 
-    #[expect(clippy::large_types_passed_by_value, reason = "moved on into the output")]
-    fn send_to_trunk(&mut self, rtcp: bool, bytes: vocabulary::Bytes<{ vocabulary::DATAGRAM_BYTES_MAX }>) {
+    fn send_to_trunk(&mut self, rtcp: bool, bytes: &[u8]) {
         let Some(leg) = self.active_trunk else { return };
-        let Some(media) = self.trunks.get(&leg).and_then(|trunk| trunk.media) else { return };
-        let muxed = media.remote_rtcp == media.remote;
-        let to = if rtcp { media.remote_rtcp } else { media.remote };
-        self.outputs.push_back(Output::ToTrunk { leg, from_rtcp: rtcp && !muxed, to, bytes });
+        let outgoing = self.trunks.get_mut(&leg).and_then(|trunk| trunk.protect(rtcp, bytes));
+        if let Some(Outgoing { from_rtcp, to, bytes }) = outgoing {
+            self.outputs.push_back(Output::ToTrunk { leg, from_rtcp, to, bytes });
+        }
     }
 
     pub(super) fn close_leg(&mut self, leg: LegId, now: Instant) {

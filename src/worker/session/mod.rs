@@ -5,6 +5,7 @@
 
 mod agent;
 mod drain;
+mod srtp;
 mod trunk;
 mod vocabulary;
 
@@ -21,6 +22,7 @@ use rand::SeedableRng;
 use rand::rngs::StdRng;
 
 use agent::Agent;
+use trunk::Admission;
 use trunk::Trunk;
 pub use vocabulary::Config;
 pub use vocabulary::Input;
@@ -47,6 +49,7 @@ const STATS_INTERVAL: Duration = Duration::from_secs(5);
 
 /// See the module.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is told by a command of its own, and none implies another")]
 pub struct Session {
     call: CallId,
     config: Config,
@@ -59,6 +62,7 @@ pub struct Session {
     pipeline_closed: bool,
     gate: Gate,
     ringback: bool,
+    held: bool,
     tap: Option<TapId>,
     stats_at: Instant,
     ended: bool,
@@ -84,6 +88,7 @@ impl Session {
             pipeline_closed: false,
             gate: Gate::default(),
             ringback: false,
+            held: false,
             tap: None,
             stats_at: now + STATS_INTERVAL,
             ended: false,
@@ -186,8 +191,12 @@ impl Session {
                 self.tap = None;
                 self.pipeline.stop_tap();
             }
+            Command::PlayHold { leg, on, .. } if self.trunks.contains_key(&leg) => {
+                self.held = on;
+                self.pipeline.set_held(on, now);
+            }
             // A tap that was replaced, a leg that is not joined: nothing to do.
-            Command::StopTap { .. } | Command::SendDtmf { .. } => {}
+            Command::StopTap { .. } | Command::SendDtmf { .. } | Command::PlayHold { .. } => {}
             Command::SetRingback { leg, on, .. } => {
                 self.activate(leg, now);
                 self.ringback = on;
@@ -241,7 +250,7 @@ impl Session {
 
     fn connect_trunk(&mut self, leg: LegId, media: TrunkMedia, now: Instant) {
         let Some(trunk) = self.trunks.get_mut(&leg) else { return };
-        trunk.media = Some(media);
+        trunk.connect(media);
         let audio = trunk.audio();
         self.active_trunk = Some(leg);
         if self.pipeline_closed && !self.reopen_pipeline(now) {
@@ -259,6 +268,7 @@ impl Session {
         self.pipeline = pipeline;
         self.pipeline_closed = false;
         self.pipeline.set_gate(self.gate.to_trunk, self.gate.to_agent, now);
+        self.pipeline.set_held(self.held, now);
         self.join_agent(now);
         if let Some(tap) = self.tap {
             self.pipeline.start_tap(tap, now);
@@ -269,15 +279,19 @@ impl Session {
         true
     }
 
-    fn trunk_datagram(&mut self, leg: LegId, rtcp: bool, source: SocketAddr, bytes: &[u8], now: Instant) {
-        let admitted = self.trunks.get_mut(&leg).is_some_and(|trunk| trunk.admits(source, rtcp));
-        if !admitted || self.active_trunk != Some(leg) {
-            return;
-        }
-        if rtcp {
-            self.pipeline.handle_trunk_rtcp(bytes, now);
-        } else {
-            self.pipeline.handle_trunk_rtp(bytes, now);
+    fn trunk_datagram(&mut self, leg: LegId, rtcp: bool, source: SocketAddr, bytes: &mut [u8], now: Instant) {
+        let Some(trunk) = self.trunks.get_mut(&leg) else { return };
+        match trunk.admit(source, rtcp, bytes, now) {
+            Admission::Taken(length) if self.active_trunk == Some(leg) => {
+                let packet = bytes.get(..length).unwrap_or_default();
+                if rtcp {
+                    self.pipeline.handle_trunk_rtcp(packet, now);
+                } else {
+                    self.pipeline.handle_trunk_rtp(packet, now);
+                }
+            }
+            Admission::Told(reason) => self.event(Some(leg), EventKind::MediaRejected { reason, source }),
+            Admission::Taken(_) | Admission::Dropped => {}
         }
     }
 

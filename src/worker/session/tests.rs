@@ -3,8 +3,17 @@
 use super::*;
 use crate::clock::Clock;
 use crate::codec::TrunkCodec;
+use crate::media::tap::TapBody;
+use crate::rtp::srtp::MasterKey;
+use crate::rtp::srtp::Protect;
+use crate::rtp::srtp::SrtpKeys;
+use crate::rtp::srtp::SrtpSuite;
+use crate::rtp::srtp::Unprotect;
 use crate::webrtc::Certificate;
 use crate::worker::LegStats;
+use crate::worker::MediaNetwork;
+use crate::worker::MediaRejection;
+use crate::worker::MediaSource;
 
 const OURS: &str = "127.0.0.1:40000";
 const BROWSER: &str = "127.0.0.2:50000";
@@ -21,6 +30,7 @@ struct World {
     events: Vec<(Option<LegId>, EventKind)>,
     others: Vec<Output>,
     to_trunk: Vec<(LegId, bool, SocketAddr)>,
+    trunk_bytes: Vec<Vec<u8>>,
     heard_by_browser: usize,
 }
 
@@ -46,6 +56,8 @@ const fn media() -> TrunkMedia {
         ptime_ms: 20,
         send: true,
         receive: true,
+        srtp: None,
+        source: MediaSource::Exact,
     }
 }
 
@@ -66,6 +78,7 @@ impl World {
             events: Vec::new(),
             others: Vec::new(),
             to_trunk: Vec::new(),
+            trunk_bytes: Vec::new(),
             heard_by_browser: 0,
         }
     }
@@ -84,7 +97,10 @@ impl World {
             match output {
                 Output::Event(event) => self.events.push((event.leg, event.kind)),
                 Output::ToPeer { bytes, .. } => self.carry_to_browser(&bytes),
-                Output::ToTrunk { leg, from_rtcp, to, .. } => self.to_trunk.push((leg, from_rtcp, to)),
+                Output::ToTrunk { leg, from_rtcp, to, bytes } => {
+                    self.to_trunk.push((leg, from_rtcp, to));
+                    self.trunk_bytes.push(bytes.to_vec());
+                }
                 other => self.others.push(other),
             }
         }
@@ -172,9 +188,50 @@ impl World {
     fn trunk_datagram(&mut self, leg: LegId, rtcp: bool, source: &str) {
         let mut bytes = vec![0x80, 0, 0, 1, 0, 0, 0, 160, 0, 0, 0, 9];
         bytes.extend([0xFF; 160]);
-        self.session.handle(Input::TrunkDatagram { leg, rtcp, source: address(source), bytes: &bytes }, self.now);
+        self.session.handle(Input::TrunkDatagram { leg, rtcp, source: address(source), bytes: &mut bytes }, self.now);
         self.drain();
     }
+
+    fn hand_over(&mut self, leg: LegId, rtcp: bool, source: &str, bytes: &[u8]) {
+        let (source, mut bytes) = (address(source), bytes.to_vec());
+        self.session.handle(Input::TrunkDatagram { leg, rtcp, source, bytes: &mut bytes }, self.now);
+        self.drain();
+    }
+
+    fn rejections(&self, reason: MediaRejection) -> usize {
+        let told = |kind: &EventKind| matches!(kind, EventKind::MediaRejected { reason: why, .. } if *why == reason);
+        self.events.iter().filter(|(_, kind)| told(kind)).count()
+    }
+
+    /// Where the last RTP and RTCP went.
+    fn sent_to(&self, from_rtcp: bool) -> Option<SocketAddr> {
+        self.to_trunk.iter().rev().find(|(_, rtcp, _)| *rtcp == from_rtcp).map(|(_, _, to)| *to)
+    }
+}
+
+fn packet(sequence: u16) -> Vec<u8> {
+    let [s0, s1] = sequence.to_be_bytes();
+    let mut bytes = vec![0x80, 0, s0, s1, 0, 0, 0, 160, 0, 0, 0, 9];
+    bytes.extend([0xFF; 160]);
+    bytes
+}
+
+/// A peer's SRTP end, with the keys as the session sees them.
+fn srtp_peer(seed: u64) -> (SrtpKeys, Protect, Unprotect) {
+    let mut rng = StdRng::seed_from_u64(seed);
+    let suite = SrtpSuite::AeadAes128Gcm;
+    let (send, receive) = (MasterKey::generate(suite, &mut rng), MasterKey::generate(suite, &mut rng));
+    let (protect, unprotect) = (Protect::new(&receive).unwrap(), Unprotect::new(&send).unwrap());
+    (SrtpKeys { send, receive }, protect, unprotect)
+}
+
+fn sealed(protect: &mut Protect, sequence: u16) -> Vec<u8> {
+    let mut bytes = packet(sequence);
+    let length = bytes.len();
+    bytes.resize(length + crate::rtp::srtp::OVERHEAD_BYTES_MAX, 0);
+    let length = protect.rtp(&mut bytes, length).unwrap();
+    bytes.truncate(length);
+    bytes
 }
 
 #[test]
@@ -306,4 +363,146 @@ fn legs_of_a_session_are_bounded_and_a_leg_is_made_once() {
     let one_more = world.leg();
     world.command(Command::OfferPeer { call, leg: one_more });
     assert!(world.happened(one_more, |kind| matches!(kind, EventKind::LegFailed { reason: LegFailure::WorkerFull })));
+}
+
+#[test]
+fn forged_and_replayed_srtp_is_counted_and_told_at_most_every_five_seconds() {
+    let mut world = World::new();
+    let (call, leg) = (world.call, world.bind_trunk());
+    let (keys, mut protect, _) = srtp_peer(1);
+    world.hand_over(leg, false, TRUNK, &sealed(&mut protect, 0));
+    world.command(Command::ConnectTrunk { call, leg, media: TrunkMedia { srtp: Some(keys), ..media() } });
+    let good = sealed(&mut protect, 1);
+    world.hand_over(leg, false, TRUNK, &good);
+    for _ in 0..20 {
+        world.hand_over(leg, false, TRUNK, &good);
+        world.hand_over(leg, false, TRUNK, &packet(7));
+    }
+    assert_eq!(world.rejections(MediaRejection::Forged), 1);
+    world.pass(Duration::from_secs(5));
+    world.hand_over(leg, false, TRUNK, &packet(8));
+    assert_eq!(world.rejections(MediaRejection::Forged), 2);
+    world.hand_over(leg, false, TRUNK, &sealed(&mut protect, 2));
+    world.pass(Duration::from_secs(5));
+    let stats = world.stats(leg);
+    assert_eq!((stats.packets_received, stats.packets_forged), (2, 41));
+    assert_eq!(stats.packets_dropped, 42, "and the one from before the key");
+}
+
+#[test]
+fn a_new_key_takes_over_while_packets_under_the_old_one_are_on_their_way() {
+    let mut world = World::new();
+    let (call, leg) = (world.call, world.bind_trunk());
+    let (keys, mut old, mut reader) = srtp_peer(1);
+    let (next, mut new, _) = srtp_peer(2);
+    world.command(Command::ConnectTrunk { call, leg, media: TrunkMedia { srtp: Some(keys.clone()), ..media() } });
+    world.command(Command::SetGate { call, gate: Gate { to_trunk: true, to_agent: true } });
+    world.hand_over(leg, false, TRUNK, &sealed(&mut old, 1));
+    let late = sealed(&mut old, 2);
+    // Our own key stays, as in an answer to a re-keying offer.
+    let rekeyed = SrtpKeys { send: keys.send, receive: next.receive };
+    world.command(Command::ConnectTrunk { call, leg, media: TrunkMedia { srtp: Some(rekeyed), ..media() } });
+    world.hand_over(leg, false, TRUNK, &late);
+    world.hand_over(leg, false, TRUNK, &sealed(&mut new, 3));
+    let stale = sealed(&mut old, 4);
+    world.hand_over(leg, false, TRUNK, &stale);
+    for _ in 0..400 {
+        world.pass(Duration::from_millis(20));
+    }
+    let stats = world.stats(leg);
+    assert_eq!((stats.packets_received, stats.packets_forged), (3, 1), "the old key ends with the first under the new");
+    for (bytes, (_, from_rtcp, _)) in world.trunk_bytes.iter_mut().zip(&world.to_trunk) {
+        let opened = if *from_rtcp { reader.rtcp(bytes) } else { reader.rtp(bytes) };
+        assert!(opened.is_ok(), "{opened:?}");
+    }
+    assert!(world.to_trunk.iter().any(|(_, from_rtcp, _)| *from_rtcp) && world.to_trunk.len() > 20);
+}
+
+#[test]
+fn another_port_of_the_host_is_taken_only_where_same_host_says_so() {
+    for (source, taken) in [(MediaSource::Exact, 0), (MediaSource::SameHost, 1)] {
+        let mut world = World::new();
+        let (call, leg) = (world.call, world.bind_trunk());
+        world.command(Command::ConnectTrunk { call, leg, media: TrunkMedia { source, ..media() } });
+        world.hand_over(leg, false, "192.0.2.9:7777", &packet(1));
+        world.hand_over(leg, false, "192.0.2.10:6000", &packet(2));
+        world.pass(Duration::from_secs(5));
+        let stats = world.stats(leg);
+        assert_eq!((stats.packets_received, stats.packets_from_unexpected_source), (taken, 2 - taken));
+        assert_eq!(world.rejections(MediaRejection::UnexpectedSource), 1);
+    }
+}
+
+#[test]
+fn a_symmetric_leg_locks_onto_the_first_true_source_of_its_networks() {
+    let mut world = World::new();
+    let (call, leg) = (world.call, world.bind_trunk());
+    let network = MediaNetwork { address: "198.51.100.0".parse().unwrap(), prefix_len: 24 };
+    let symmetric = TrunkMedia { source: MediaSource::Symmetric([network].into()), ..media() };
+    world.command(Command::ConnectTrunk { call, leg, media: symmetric.clone() });
+    world.command(Command::SetGate { call, gate: Gate { to_trunk: true, to_agent: true } });
+    world.hand_over(leg, false, "203.0.113.1:9", &packet(1));
+    world.hand_over(leg, false, "198.51.100.66:9", b"no RTP");
+    world.hand_over(leg, false, "198.51.100.7:4444", &packet(1));
+    world.hand_over(leg, false, "198.51.100.8:4444", &packet(2));
+    world.hand_over(leg, false, "198.51.100.7:4444", &packet(2));
+    world.pass(Duration::from_secs(10));
+    let stats = world.stats(leg);
+    assert_eq!((stats.packets_received, stats.packets_from_unexpected_source), (2, 2));
+    assert_eq!(world.sent_to(false), Some(address("198.51.100.7:4444")));
+    assert_eq!(world.sent_to(true), Some(address("198.51.100.7:4445")));
+    // A negotiated move begins anew.
+    world.command(Command::ConnectTrunk {
+        call,
+        leg,
+        media: TrunkMedia { remote: address("192.0.2.9:6100"), ..symmetric },
+    });
+    world.hand_over(leg, false, "198.51.100.8:4444", &packet(3));
+    world.pass(Duration::from_secs(1));
+    assert_eq!(world.sent_to(false), Some(address("198.51.100.8:4444")));
+}
+
+#[test]
+fn a_forged_packet_locks_nothing() {
+    let mut world = World::new();
+    let (call, leg) = (world.call, world.bind_trunk());
+    let (keys, mut protect, _) = srtp_peer(1);
+    let network = MediaNetwork { address: "198.51.100.0".parse().unwrap(), prefix_len: 24 };
+    let source = MediaSource::Symmetric([network].into());
+    world.command(Command::ConnectTrunk { call, leg, media: TrunkMedia { srtp: Some(keys), source, ..media() } });
+    world.command(Command::SetGate { call, gate: Gate { to_trunk: true, to_agent: true } });
+    world.hand_over(leg, false, "198.51.100.66:9", &packet(1));
+    world.hand_over(leg, false, "198.51.100.7:4444", &sealed(&mut protect, 1));
+    world.pass(Duration::from_secs(1));
+    assert_eq!(world.sent_to(false), Some(address("198.51.100.7:4444")));
+}
+
+#[test]
+fn a_hold_is_of_a_trunk_leg_outlives_it_and_is_lifted() {
+    let mut world = World::new();
+    let (call, leg, stranger) = (world.call, world.bind_trunk(), world.leg());
+    world.command(Command::ConnectTrunk { call, leg, media: media() });
+    world.command(Command::SetGate { call, gate: Gate { to_trunk: true, to_agent: true } });
+    world.command(Command::StartTap { call, leg: stranger, tap: TapId(1) });
+    let holds = |world: &World| -> Vec<bool> {
+        let taps =
+            world.others.iter().filter_map(|output| if let Output::Tap(frame) = output { Some(frame) } else { None });
+        taps.filter_map(|frame| if let TapBody::Hold(held) = frame.body { Some(held) } else { None }).collect()
+    };
+    world.command(Command::PlayHold { call, leg: stranger, on: true });
+    assert!(holds(&world).is_empty());
+    world.command(Command::PlayHold { call, leg, on: true });
+    assert_eq!(holds(&world), [true, true], "both channels");
+    let sent = world.to_trunk.len();
+    for _ in 0..50 {
+        world.pass(Duration::from_millis(20));
+    }
+    assert!(world.to_trunk.len() >= sent + 48, "the held trunk hears something");
+    // Another trunk leg takes the place of the first: still on hold.
+    world.command(Command::CloseLeg { call, leg });
+    let leg = world.bind_trunk();
+    world.command(Command::ConnectTrunk { call, leg, media: media() });
+    assert_eq!(holds(&world).last(), Some(&true));
+    world.command(Command::PlayHold { call, leg, on: false });
+    assert_eq!(holds(&world).last(), Some(&false));
 }

@@ -6,9 +6,13 @@ use std::net::SocketAddr;
 use crate::ids::LegId;
 use crate::media::tap::TapFrame;
 use crate::media::vocabulary;
+use crate::rtp::srtp::OVERHEAD_BYTES_MAX;
 use crate::webrtc;
 use crate::worker::Command;
 use crate::worker::Event;
+
+/// Bytes of the largest datagram to a trunk: what the pipeline makes, protected.
+pub(super) const TRUNK_DATAGRAM_BYTES_MAX: usize = vocabulary::DATAGRAM_BYTES_MAX + OVERHEAD_BYTES_MAX;
 
 /// How sessions are made.
 #[derive(Debug, Clone)]
@@ -50,8 +54,8 @@ pub enum Input<'a> {
         rtcp: bool,
         /// Whence.
         source: SocketAddr,
-        /// The bytes.
-        bytes: &'a [u8],
+        /// The bytes, which are decrypted in place.
+        bytes: &'a mut [u8],
     },
 }
 
@@ -74,7 +78,7 @@ pub enum Output {
         /// To where.
         to: SocketAddr,
         /// The bytes.
-        bytes: vocabulary::Bytes<{ vocabulary::DATAGRAM_BYTES_MAX }>,
+        bytes: vocabulary::Bytes<TRUNK_DATAGRAM_BYTES_MAX>,
     },
     /// A frame for the recorder.
     Tap(TapFrame),

@@ -61,7 +61,19 @@ call_id: string,
 /**
  * 1 to 32 of `0`–`9`, `*`, `#`, `A`–`D`.
  */
-digits: string, } } | { "method": "media.candidate", "params": { 
+digits: string, } } | { "method": "call.hold", "params": CallParams } | { "method": "call.resume", "params": CallParams } | { "method": "call.transfer", "params": { 
+/**
+ * The call.
+ */
+call_id: string, 
+/**
+ * The number, as typed: a blind transfer.
+ */
+to?: string, 
+/**
+ * The consultation: an attended transfer.
+ */
+consult_call?: string, } } | { "method": "media.candidate", "params": { 
 /**
  * The call.
  */
@@ -160,6 +172,10 @@ name: string | null,
  */
 trunk: string, 
 /**
+ * The agent is in a call already: ring softly.
+ */
+waiting: boolean, 
+/**
  * The gateway's offer.
  */
 sdp: string, } } | { "method": "call.offer", "params": { 
@@ -174,7 +190,55 @@ call_id: string,
 /**
  * The offer.
  */
-sdp: string, } } | { "method": "call.ringing", "params": CallNotice } | { "method": "call.early_media", "params": CallNotice } | { "method": "call.answered", "params": CallNotice } | { "method": "call.recording", "params": { 
+sdp: string, } } | { "method": "call.ringing", "params": CallNotice } | { "method": "call.early_media", "params": CallNotice } | { "method": "call.answered", "params": CallNotice } | { "method": "call.held", "params": HoldNotice } | { "method": "call.resumed", "params": HoldNotice } | { "method": "call.transferring", "params": { 
+/**
+ * The running number.
+ */
+seq: number, 
+/**
+ * The call.
+ */
+call_id: string, 
+/**
+ * To whom.
+ */
+to: string, 
+/**
+ * The SIP status of the new call so far, where the other side told.
+ */
+sip_code: number | null, } } | { "method": "call.transferred", "params": CallNotice } | { "method": "call.transfer_failed", "params": { 
+/**
+ * The running number.
+ */
+seq: number, 
+/**
+ * The call.
+ */
+call_id: string, 
+/**
+ * A stable word, such as `busy`, `no_answer`.
+ */
+reason: string, 
+/**
+ * The SIP status, where one says it.
+ */
+sip_code: number | null, } } | { "method": "call.party", "params": { 
+/**
+ * The running number.
+ */
+seq: number, 
+/**
+ * The call.
+ */
+call_id: string, 
+/**
+ * The number.
+ */
+number: string, 
+/**
+ * The name, where known.
+ */
+name: string | null, } } | { "method": "call.recording", "params": { 
 /**
  * The running number.
  */
@@ -248,6 +312,28 @@ seq: number,
  * The call.
  */
 call_id: string, };
+
+/**
+ * Who put a call on hold.
+ */
+export type HeldBy = "agent" | "peer";
+
+/**
+ * Parameters of `call.held` and `call.resumed`.
+ */
+export type HoldNotice = { 
+/**
+ * The running number.
+ */
+seq: number, 
+/**
+ * The call.
+ */
+call_id: string, 
+/**
+ * Whose hold. Each is lifted by its own side.
+ */
+by: HeldBy, };
 
 /**
  * The result of `session.open`.
@@ -356,7 +442,15 @@ name: string | null,
 /**
  * It is being recorded.
  */
-recording: boolean, };
+recording: boolean, 
+/**
+ * The agent holds it.
+ */
+held: boolean, 
+/**
+ * The other side holds it.
+ */
+held_by_peer: boolean, };
 
 /**
  * What a client must keep to.

@@ -4,6 +4,7 @@ import { HandsetIcon } from './icons';
 import { InCall } from './in_call';
 import { Incoming } from './incoming';
 import { Login } from './login';
+import { OtherLine } from './other_line';
 import { Recent } from './recent';
 import { StateSelector } from './state_selector';
 import { logOut, phone, reconnectNow, stage, takeBack } from './store';
@@ -16,7 +17,7 @@ export function App() {
 }
 
 function Phone() {
-  const { agent, current, incoming, connection } = phone.value;
+  const { agent, current, other, incoming, connection } = phone.value;
   const caller = incoming && (incoming.name ?? incoming.number);
   useEffect(() => {
     document.title = caller ? `☎ ${caller}` : words.title;
@@ -41,6 +42,7 @@ function Phone() {
         {agent?.extension && (
           <StateSelector state={agent.state} disabled={connection !== 'open'} terse={current !== null} />
         )}
+        {other && <OtherLine call={other} current={current} />}
         {current ? (
           <InCall key={current.id} call={current} />
         ) : (

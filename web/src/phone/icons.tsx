@@ -36,3 +36,21 @@ export const ArrowIcon = ({ inbound = false }) => (
     <path d={inbound ? 'M18 6 6.500 17.500M6.500 9v8.500H15' : 'M6 18 17.500 6.500M9 6.500h8.500V15'} />
   </svg>
 );
+
+export const HoldIcon = ({ resume = false }) => (
+  <svg viewBox="0 0 24 24" aria-hidden="true" class="icon line">
+    <path d={resume ? 'M8 5.500 18.500 12 8 18.500Z' : 'M9 5.500v13M15 5.500v13'} />
+  </svg>
+);
+
+export const TransferIcon = () => (
+  <svg viewBox="0 0 24 24" aria-hidden="true" class="icon line">
+    <path d="M4 17v-3a5 5 0 0 1 5-5h10M15 4.500 19.500 9 15 13.500" />
+  </svg>
+);
+
+export const SwapIcon = () => (
+  <svg viewBox="0 0 24 24" aria-hidden="true" class="icon line">
+    <path d="M4 8.500h15M15.500 5 19 8.500M20 15.500H5M8.500 12 5 15.500l3.500 3.500" />
+  </svg>
+);

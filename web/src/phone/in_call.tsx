@@ -3,17 +3,19 @@ import { useEffect, useRef } from 'preact/hooks';
 import type { Call } from '../voice/call';
 import type { Trouble } from '../voice/quality';
 import { clockTime } from './format';
-import { HandsetIcon, KeypadIcon, MicrophoneIcon } from './icons';
+import { HandsetIcon, HoldIcon, KeypadIcon, MicrophoneIcon, TransferIcon } from './icons';
 import { initials } from './incoming';
 import { Keys } from './keys';
-import { hangUp, mute, now, sendDigit } from './store';
+import { hangUp, hold, mute, now, phone, sendDigit, talkTo } from './store';
 import { words } from './strings';
+import { Transfer } from './transfer';
 
 const DIGIT = /^[0-9*#]$/;
 
 export function InCall({ call }: { call: Call }) {
   const keypad = useSignal(false);
   const sent = useSignal('');
+  const transferring = useSignal(false);
   const panel = useRef<HTMLElement>(null);
   // Drawn anew with every change of the call, by the page around it, and with the clock.
   const time = now.value;
@@ -28,7 +30,7 @@ export function InCall({ call }: { call: Call }) {
   return (
     <section
       ref={panel}
-      class={keypad.value ? 'in-call compact' : 'in-call'}
+      class={keypad.value || transferring.value ? 'in-call compact' : 'in-call'}
       tabIndex={-1}
       aria-label={`${words[call.state === 'active' ? 'active' : 'call']}: ${who}`}
       onKeyDown={(event) => {
@@ -65,6 +67,31 @@ export function InCall({ call }: { call: Call }) {
           {words.interrupted}
         </p>
       )}
+      {call.transferringTo !== null && (
+        <p class="banner" role="status">
+          <span class="spinner" aria-hidden="true" />
+          {words.transferringTo(call.transferringTo)}
+        </p>
+      )}
+      {call.held && call.transferringTo === null && (
+        <p class="banner warn" role="status">
+          {words.held}
+        </p>
+      )}
+      {call.heldByPeer && (
+        <p class="banner warn" role="status">
+          {words.heldByPeer}
+        </p>
+      )}
+      {transferring.value && active && (
+        <Transfer
+          call={call}
+          mayConsult={phone.value.other === null}
+          onDone={() => {
+            transferring.value = false;
+          }}
+        />
+      )}
       {call.muted && (
         <p class="banner warn" role="status">
           {words.muted}
@@ -90,12 +117,40 @@ export function InCall({ call }: { call: Call }) {
           disabled={!active}
           onClick={() => {
             keypad.value = !keypad.value;
+            transferring.value = false;
           }}
         >
           <span class="disc">
             <KeypadIcon />
           </span>
           {keypad.value ? words.hideKeypad : words.keypad}
+        </button>
+        <button
+          type="button"
+          class="control"
+          aria-pressed={call.held}
+          disabled={!active || call.transferringTo !== null}
+          onClick={() => void (call.held ? talkTo(call) : hold(call))}
+        >
+          <span class="disc">
+            <HoldIcon resume={call.held} />
+          </span>
+          {call.held ? words.resume : words.hold}
+        </button>
+        <button
+          type="button"
+          class="control"
+          aria-expanded={transferring.value}
+          disabled={!active || call.transferringTo !== null}
+          onClick={() => {
+            transferring.value = !transferring.value;
+            keypad.value = false;
+          }}
+        >
+          <span class="disc">
+            <TransferIcon />
+          </span>
+          {words.transfer}
         </button>
         <button type="button" class="control end" onClick={() => void hangUp(call)}>
           <span class="disc">

@@ -47,7 +47,7 @@ export function Incoming({ call, busy }: { call: Call; busy: boolean }) {
       }}
     >
       <p id="incoming-title" class="over">
-        {words.incoming}
+        {call.waiting ? words.secondCall : words.incoming}
       </p>
       <span class="avatar ringing" aria-hidden="true">
         <span>{initials(call)}</span>
@@ -72,7 +72,7 @@ export function Incoming({ call, busy }: { call: Call; busy: boolean }) {
         </button>
         <button type="button" class="go" aria-disabled={accepting.value} onClick={() => void take()}>
           <HandsetIcon />
-          {accepting.value ? words.accepting : busy ? words.hangUpAndAccept : words.accept}
+          {accepting.value ? words.accepting : busy ? words.holdAndAccept : words.accept}
         </button>
       </div>
       <p class="hint">{words.keysIncoming}</p>

@@ -11,15 +11,18 @@ export class Ringer {
     void this.#context.resume().catch(() => {});
   }
 
-  start(): void {
-    if (this.#pattern !== undefined) return;
+  /** `softly` while the person talks: one low note now and then. */
+  start(softly = false): void {
+    if (this.#pattern !== undefined && this.#softly === softly) return;
+    this.stop();
+    this.#softly = softly;
     this.#context ??= new AudioContext();
     const context = this.#context;
     context.onstatechange = () => this.onAudible(context.state === 'running');
     void context.resume().catch(() => {});
     this.onAudible(context.state === 'running');
     this.#ring();
-    this.#pattern = setInterval(() => this.#ring(), 3000);
+    this.#pattern = setInterval(() => this.#ring(), softly ? 5000 : 3000);
   }
 
   stop(): void {
@@ -33,14 +36,16 @@ export class Ringer {
   }
 
   #gain: GainNode | null = null;
+  #softly = false;
 
-  /** Two rising pairs of notes, soft at both ends. */
+  /** Two rising pairs of notes, soft at both ends; a single one where it rings softly. */
   #ring(): void {
     const context = this.#context;
     if (context?.state !== 'running') return;
-    this.#gain ??= new GainNode(context, { gain: 0.22 });
+    this.#gain ??= new GainNode(context, { gain: this.#softly ? 0.06 : 0.22 });
     this.#gain.connect(context.destination);
-    [587, 784, 587, 784].forEach((frequency, index) => {
+    const notes = this.#softly ? [440] : [587, 784, 587, 784];
+    notes.forEach((frequency, index) => {
       const at = context.currentTime + index * 0.22 + (index > 1 ? 0.14 : 0);
       const note = new OscillatorNode(context, { frequency, type: 'triangle' });
       const envelope = new GainNode(context, { gain: 0 });

@@ -53,15 +53,23 @@ async function takeToken(): Promise<string | null> {
   return token ?? freshToken();
 }
 
+/** The line that was chosen last, by its call. */
+const chosen = signal<string | null>(null);
+
 export const phone = computed(() => {
   revision.value;
   const calls = device.calls;
+  const lines = calls.filter((call) => call.state !== 'incoming');
+  const current =
+    lines.find((call) => call.id === chosen.value) ?? lines.find((call) => !call.held) ?? lines[0] ?? null;
   return {
     connection: device.connection,
     agent: device.agent,
     draining: device.draining,
     incoming: calls.find((call) => call.state === 'incoming') ?? null,
-    current: calls.find((call) => call.state !== 'incoming') ?? null,
+    current,
+    /** The other line, where there are two. */
+    other: lines.find((call) => call !== current) ?? null,
     calls: calls.length,
   };
 });
@@ -71,7 +79,8 @@ let ticking: ReturnType<typeof setInterval> | undefined;
 device.on('change', () => {
   revision.value++;
   const calls = device.calls;
-  if (calls.some((call) => call.state === 'incoming')) ringer.start();
+  const ringing = calls.filter((call) => call.state === 'incoming');
+  if (ringing.length > 0) ringer.start(ringing.every((call) => call.waiting));
   else ringer.stop();
   if (calls.length > 0) {
     ticking ??= setInterval(() => {
@@ -85,6 +94,10 @@ device.on('change', () => {
 
 device.on('incoming', () => {
   now.value = Date.now();
+});
+
+device.on('transferFailed', ({ reason }) => {
+  fault(words.transferFailed(words.reasons[reason] ?? words.reasonOther));
 });
 
 device.on('ended', (call) => {
@@ -182,17 +195,55 @@ export const reject = (call: Call) => attempt(() => call.reject());
 export const mute = (call: Call, muted: boolean) => attempt(() => call.mute(muted));
 export const sendDigit = (call: Call, digit: string) => attempt(() => call.sendDigits(digit));
 
-/** Accepts; a call that is running ends by it, as there is no hold yet. */
+/** Holds whoever is on the line, so that two never hear each other. One who is not there yet is let go. */
+async function holdOthers(but: Call | null): Promise<void> {
+  for (const line of device.calls) {
+    if (line === but || line.state === 'incoming' || line.held) continue;
+    if (line.state === 'active') await line.hold();
+    else await line.hangup();
+  }
+}
+
+/** Accepts; a call that is running is held by it. */
 export async function accept(call: Call): Promise<void> {
   await attempt(async () => {
-    const running = phone.value.current;
+    await holdOthers(call);
     await call.accept();
-    if (running) await running.hangup();
+    chosen.value = call.id;
   });
 }
 
-export async function place(number: string): Promise<void> {
+export const hold = (call: Call) => attempt(() => call.hold());
+
+/** Talks to `call`; the other line is held. */
+export const talkTo = (call: Call) =>
+  attempt(async () => {
+    await holdOthers(call);
+    await call.resume();
+    chosen.value = call.id;
+  });
+
+/** Hands the other side over without asking. */
+export const transfer = (call: Call, number: string) => attempt(() => call.transfer(number.trim()));
+
+/** Asks somebody first: the call is held, and a second one placed. */
+export const consult = (number: string) => place(number);
+
+/** Joins the two others, and leaves. */
+export const connectBoth = (call: Call, other: Call) => {
+  // The one that is held was there first: its party is told of the other.
+  const [first, second] = call.held ? [call, other] : [other, call];
+  return attempt(() => first.transferTo(second));
+};
+
+export async function place(number: string): Promise<boolean> {
   const to = number.trim();
-  if (to === '') return;
-  if (await attempt(() => device.call(to))) dialled.value = '';
+  if (to === '') return false;
+  const placed = await attempt(async () => {
+    await holdOthers(null);
+    chosen.value = null;
+    await device.call(to);
+  });
+  if (placed) dialled.value = '';
+  return placed;
 }

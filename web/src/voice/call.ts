@@ -1,4 +1,4 @@
-import type { IceServer, Quality, ServerNotification } from '../generated/signaling';
+import type { HeldBy, IceServer, Quality, ServerNotification } from '../generated/signaling';
 import { Emitter } from './emitter';
 import { TandemError } from './error';
 import type { Microphone } from './microphone';
@@ -26,6 +26,8 @@ type Events = {
   /** Anything that a page shows has changed. */
   change: undefined;
   ended: Ending;
+  /** The call is back on the line; says why. */
+  transferFailed: Ending;
 };
 
 const REPORT_EVERY = 5;
@@ -35,6 +37,11 @@ export class Call extends Emitter<Events> {
   state: CallState;
   muted = false;
   recording = false;
+  /** We hold it: the other side hears music. */
+  held = false;
+  heldByPeer = false;
+  /** To whom it is being transferred. */
+  transferringTo: string | null = null;
   /** When audio began to cross, in milliseconds since 1970. */
   answeredAt: number | null = null;
   sample: Sample | null = null;
@@ -60,9 +67,11 @@ export class Call extends Emitter<Events> {
   constructor(
     readonly id: string,
     readonly direction: 'inbound' | 'outbound',
-    readonly number: string,
-    readonly name: string | null,
+    public number: string,
+    public name: string | null,
     host: CallHost,
+    /** It came while another call was there. */
+    readonly waiting = false,
   ) {
     super();
     this.#host = host;
@@ -150,7 +159,7 @@ export class Call extends Emitter<Events> {
     if (!sender || sender.track) return;
     const track = (await this.#host.microphone.open()).clone();
     this.#host.microphone.release();
-    track.enabled = !this.muted;
+    track.enabled = this.#speaks;
     await sender.replaceTrack(track);
   }
 
@@ -179,21 +188,58 @@ export class Call extends Emitter<Events> {
 
   async mute(muted: boolean): Promise<void> {
     const before = this.muted;
-    const track = this.#transceiver?.sender.track;
     this.muted = muted;
-    if (track) track.enabled = !muted;
-    this.emit('change', undefined);
+    this.#voice();
     try {
       await this.#host.request('call.mute', { call_id: this.id, muted });
     } catch (error) {
       // Our own track is silent either way; only an unmute that failed is taken back.
       if (!muted) {
         this.muted = before;
-        if (track) track.enabled = !before;
-        this.emit('change', undefined);
+        this.#voice();
       }
       throw error;
     }
+  }
+
+  get #speaks(): boolean {
+    return !this.muted && !this.held;
+  }
+
+  /** Opens or closes our own track, as muting and holding want it. */
+  #voice(): void {
+    const track = this.#transceiver?.sender.track;
+    if (track) track.enabled = this.#speaks;
+    this.emit('change', undefined);
+  }
+
+  /** Puts the other side on hold: they hear music, and nothing of us from this moment on. */
+  async hold(): Promise<void> {
+    if (this.held) return;
+    this.held = true;
+    this.#voice();
+    try {
+      await this.#host.request('call.hold', { call_id: this.id });
+    } catch (error) {
+      this.held = false;
+      this.#voice();
+      throw error;
+    }
+  }
+
+  /** Ends our own hold. We speak once the gateway says that the call is resumed. */
+  resume(): Promise<void> {
+    return this.held ? this.#host.request('call.resume', { call_id: this.id }) : Promise.resolve();
+  }
+
+  /** Hands the other side over to a number. It ends the call, or {@link Events.transferFailed} brings it back. */
+  transfer(to: string): Promise<void> {
+    return this.#host.request('call.transfer', { call_id: this.id, to });
+  }
+
+  /** Joins the other side with that of another call. */
+  transferTo(other: Call): Promise<void> {
+    return this.#host.request('call.transfer', { call_id: this.id, consult_call: other.id });
   }
 
   /** Sends `0`–`9`, `*`, `#`, `A`–`D`. */
@@ -218,6 +264,24 @@ export class Call extends Emitter<Events> {
         this.#become('active');
         this.#play();
         return this.#startSampling();
+      case 'call.held':
+        return this.#followHold(notification.params.by, true);
+      case 'call.resumed':
+        return this.#followHold(notification.params.by, false);
+      case 'call.transferring':
+        this.transferringTo = notification.params.to;
+        return this.emit('change', undefined);
+      case 'call.transfer_failed':
+        this.transferringTo = null;
+        this.emit('change', undefined);
+        return this.emit('transferFailed', {
+          reason: notification.params.reason,
+          sipCode: notification.params.sip_code,
+        });
+      case 'call.party':
+        this.number = notification.params.number;
+        this.name = notification.params.name;
+        return this.emit('change', undefined);
       case 'call.recording':
         this.recording = notification.params.active;
         return this.emit('change', undefined);
@@ -227,6 +291,12 @@ export class Call extends Emitter<Events> {
       case 'call.ended':
         return this.end({ reason: notification.params.reason, sipCode: notification.params.sip_code });
     }
+  }
+
+  #followHold(by: HeldBy, held: boolean): void {
+    if (by === 'agent') this.held = held;
+    else this.heldByPeer = held;
+    this.#voice();
   }
 
   async #attachForDialled(): Promise<void> {

@@ -33,7 +33,7 @@ async function registered(): Promise<FakeSocket> {
 }
 
 async function rung(socket: FakeSocket, call_id = 'c1', seq = 1): Promise<Call> {
-  const incoming = { seq, call_id, from: '600', to: '1001', name: 'Echo', trunk: 'pbx', sdp: 'offer' };
+  const incoming = { seq, call_id, from: '600', to: '1001', name: 'Echo', trunk: 'pbx', waiting: false, sdp: 'offer' };
   socket.notify('call.incoming', incoming);
   await settle();
   const call = device.calls.find((one) => one.id === call_id);
@@ -73,6 +73,7 @@ describe('session', () => {
       to: '1001',
       name: null,
       trunk: 'pbx',
+      waiting: false,
       sdp: 'o',
     });
     second.notify('call.recording', { seq: 8, call_id: 'c1', active: true });

@@ -1,5 +1,5 @@
 import type { AgentState, AgentView, IceServer, OpenResult, ServerNotification } from '../generated/signaling';
-import { Call, type CallHost } from './call';
+import { Call, type CallHost, type Ending } from './call';
 import { Emitter } from './emitter';
 import type { TandemError } from './error';
 import { Microphone } from './microphone';
@@ -15,6 +15,8 @@ type Events = {
   ended: Call;
   /** The session is over and will not come back by itself. */
   closed: TandemError;
+  /** A transfer failed; its call is back on the line. */
+  transferFailed: Ending;
 };
 
 /** A phone: one agent's session with the gateway, and its calls. */
@@ -99,11 +101,13 @@ export class Device extends Emitter<Events> implements CallHost {
       const known = new Set(result.calls.map((call) => call.call_id));
       // A call that is being dialled right now is sent again, and is not lost.
       this.#endCalls('connection.lost', (call) => !known.has(call.id) && call.state !== 'dialling');
-      for (const { call_id, phase, recording } of result.calls) {
+      for (const { call_id, phase, recording, held, held_by_peer } of result.calls) {
         const call = this.#calls.get(call_id);
         if (!call) continue;
         const seq = result.seq;
         call.follow({ method: 'call.recording', params: { seq, call_id, active: recording } });
+        call.follow({ method: held ? 'call.held' : 'call.resumed', params: { seq, call_id, by: 'agent' } });
+        call.follow({ method: held_by_peer ? 'call.held' : 'call.resumed', params: { seq, call_id, by: 'peer' } });
         if (phase === 'answered') call.follow({ method: 'call.answered', params: { seq, call_id } });
       }
     }
@@ -116,9 +120,9 @@ export class Device extends Emitter<Events> implements CallHost {
   #onNotification(notification: ServerNotification): void {
     switch (notification.method) {
       case 'call.incoming': {
-        const { call_id, from, name, sdp } = notification.params;
+        const { call_id, from, name, sdp, waiting } = notification.params;
         if (this.#calls.has(call_id)) return;
-        const call = new Call(call_id, 'inbound', from, name, this);
+        const call = new Call(call_id, 'inbound', from, name, this, waiting);
         this.#add(call);
         this.request('call.alerting', { call_id }).catch(() => {});
         call.connect(sdp);
@@ -140,6 +144,7 @@ export class Device extends Emitter<Events> implements CallHost {
   #add(call: Call): void {
     this.#calls.set(call.id, call);
     call.on('change', () => this.emit('change', undefined));
+    call.on('transferFailed', (why) => this.emit('transferFailed', why));
     call.on('ended', () => {
       this.#calls.delete(call.id);
       this.emit('ended', call);

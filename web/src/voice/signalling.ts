@@ -16,6 +16,8 @@ const REPEATABLE: ReadonlySet<Method> = new Set<Method>([
   'call.reject',
   'call.hangup',
   'call.mute',
+  'call.hold',
+  'call.resume',
 ]);
 
 const PING_ANSWER_MS = 10_000;

@@ -112,6 +112,8 @@ impl Bench {
 }
 
 pub(super) const OFFER: &str = "Content-Type: application/sdp\n\nv=0";
+/// Another offer of the same peer.
+pub(super) const HOLD: &str = "Content-Type: application/sdp\n\nv=0 hold";
 
 /// A request of call `c1`; `rest` ends the headers: empty, or header lines, an empty line and a body.
 pub(super) fn request(method: &str, cseq: u32, branch: &str, to_tag: &str, rest: &str) -> String {
@@ -137,4 +139,18 @@ pub(super) fn header<'a>(message: &'a str, name: &str) -> &'a str {
 
 pub(super) fn to_tag(message: &str) -> String {
     header(message, "To").split_once("tag=").unwrap().1.to_owned()
+}
+
+/// The response of a peer to the last request that we sent, from fork `tag`.
+pub(super) fn response(to: &str, status: &str, tag: &str) -> String {
+    let copied = ["Via", "From", "Call-ID", "CSeq"].map(|name| format!("{name}: {}", header(to, name))).join("\n");
+    format!("SIP/2.0 {status}\n{copied}\nTo: <sip:1001@10.0.0.2>;tag={tag}\nContact: <sip:{tag}@10.0.0.2>\n\n")
+}
+
+/// The response of the peer with the tag `theirs` to a request of ours; `rest` ends the headers, as in [`request`].
+pub(super) fn response_with(to: &str, status: &str, rest: &str) -> String {
+    let copied = ["Via", "From", "Call-ID", "CSeq"].map(|name| format!("{name}: {}", header(to, name))).join("\n");
+    let peer = header(to, "To").split(";tag=").next().unwrap_or_default().to_owned();
+    let rest = if rest.is_empty() { "\n" } else { rest };
+    format!("SIP/2.0 {status}\n{copied}\nTo: {peer};tag=theirs\nContact: <sip:2000@10.0.0.2:5060>\n{rest}")
 }

@@ -7,10 +7,12 @@ use bytes::Bytes;
 use super::ANSWER;
 use super::address;
 use super::bench::Bench;
+use super::bench::HOLD;
 use super::bench::OFFER;
 use super::bench::accept;
 use super::bench::header;
 use super::bench::request;
+use super::bench::response;
 use super::bench::to_tag;
 use super::invite;
 use super::leg;
@@ -56,25 +58,23 @@ fn in_dialog_options_and_info_are_answered() {
         ["SIP/2.0 415 Unsupported Media Type"]
     );
     assert_eq!(bench.say(&request("INFO", 4, "i3", &tag, "Info-Package: x\n\n")), ["SIP/2.0 469 Bad Info Package"]);
-    assert_eq!(bench.say(&request("UPDATE", 5, "i4", &tag, "")), ["SIP/2.0 405 Method Not Allowed"]);
+    let digit = "Content-Type: application/dtmf-relay\n\nSignal=5";
+    assert_eq!(bench.say(&request("INFO", 5, "i4", &tag, digit)), ["SIP/2.0 200 OK"]);
+    assert_eq!(bench.words(), ["info application/dtmf-relay"]);
 }
 
 #[test]
 fn a_reinvite_is_offered_to_the_call_and_its_200_needs_an_ack() {
     let mut bench = Bench::new();
     let (leg, tag) = bench.talking();
-    let moved =
-        request("INVITE", 2, "n1", &tag, OFFER).replace("<sip:2000@10.0.0.2:5060>", "<sip:moved@10.0.0.2:5099>");
+    let moved = request("INVITE", 2, "n1", &tag, HOLD).replace("<sip:2000@10.0.0.2:5060>", "<sip:moved@10.0.0.2:5099>");
     assert_eq!(bench.say(&moved), ["SIP/2.0 100 Trying"]);
     assert_eq!(bench.words(), ["reinvited"]);
-    assert_eq!(
-        bench.say(&request("INVITE", 3, "n2", &tag, OFFER)).last().unwrap(),
-        "SIP/2.0 500 Server Internal Error"
-    );
+    assert_eq!(bench.say(&request("INVITE", 3, "n2", &tag, HOLD)).last().unwrap(), "SIP/2.0 500 Server Internal Error");
     header(bench.last(), "Retry-After");
     let sdp = Bytes::from_static(ANSWER.as_bytes());
     assert_eq!(bench.command(Command::AcceptReinvite { leg, sdp }), ["SIP/2.0 200 OK"]);
-    assert_eq!(bench.say(&request("INVITE", 4, "n3", &tag, OFFER)).last().unwrap(), "SIP/2.0 491 Request Pending");
+    assert_eq!(bench.say(&request("INVITE", 4, "n3", &tag, HOLD)).last().unwrap(), "SIP/2.0 491 Request Pending");
     assert_eq!(bench.wait(Duration::from_millis(500)).iter().filter(|line| line.contains("200")).count(), 1);
     bench.say(&request("ACK", 2, "n4", &tag, ""));
     assert_eq!(bench.words(), ["acknowledged"]);
@@ -87,7 +87,7 @@ fn a_reinvite_is_offered_to_the_call_and_its_200_needs_an_ack() {
 fn a_refused_reinvite_leaves_the_call_as_it_was() {
     let mut bench = Bench::new();
     let (leg, tag) = bench.talking();
-    bench.say(&request("INVITE", 2, "n1", &tag, OFFER));
+    bench.say(&request("INVITE", 2, "n1", &tag, HOLD));
     let refusal = Refusal::new(StatusCode::NOT_ACCEPTABLE_HERE);
     assert_eq!(bench.command(Command::RefuseReinvite { leg, refusal }), ["SIP/2.0 488 Not Acceptable Here"]);
     assert_eq!(bench.say(&request("BYE", 3, "n2", &tag, "")), ["SIP/2.0 200 OK"]);
@@ -126,12 +126,6 @@ fn the_route_set_is_followed_and_a_strict_router_takes_the_request_uri() {
         assert_eq!(header(bench.last(), "Route"), routes);
         assert_eq!(bench.sent.last().unwrap().0.remote.port(), 5080);
     }
-}
-
-/// The response of a peer to the last request that we sent, from fork `tag`.
-fn response(to: &str, status: &str, tag: &str) -> String {
-    let copied = ["Via", "From", "Call-ID", "CSeq"].map(|name| format!("{name}: {}", header(to, name))).join("\n");
-    format!("SIP/2.0 {status}\n{copied}\nTo: <sip:1001@10.0.0.2>;tag={tag}\nContact: <sip:{tag}@10.0.0.2>\n\n")
 }
 
 #[test]

@@ -2,9 +2,14 @@
 
 mod bench;
 mod calls;
+mod chance;
 mod dialogs;
+mod offers;
 mod outbound;
 mod raw;
+mod reliable;
+mod session_timers;
+mod transfers;
 mod trunks;
 
 use std::collections::BTreeMap;
@@ -132,12 +137,19 @@ pub(super) struct World {
 
 impl World {
     pub(super) fn new(agents: usize, seed: u64) -> Self {
+        Self::with(agents, seed, |_| {})
+    }
+
+    /// A world whose agents are configured otherwise.
+    pub(super) fn with(agents: usize, seed: u64, change: impl Fn(&mut Config)) -> Self {
         let now = Clock::system().now();
         let at = |index: usize| format!("10.0.0.{}:5060", index + 1);
         let make = |index: usize| {
             let peers: Vec<String> = if index == 0 { (1..agents).map(at).collect() } else { vec![at(0)] };
             let peers: Vec<&str> = peers.iter().map(String::as_str).collect();
-            UserAgent::new(config(&at(index), &peers, now), StdRng::seed_from_u64(seed + index as u64))
+            let mut config = config(&at(index), &peers, now);
+            change(&mut config);
+            UserAgent::new(config, StdRng::seed_from_u64(seed + index as u64))
         };
         Self {
             now,

@@ -29,10 +29,13 @@ fn an_unknown_source_gets_403_without_state() {
 #[test]
 fn unknown_methods_are_405_with_allow() {
     let mut bench = Bench::new();
-    for (index, method) in ["REGISTER", "UPDATE", "FROB"].iter().enumerate() {
+    for (index, method) in ["REGISTER", "SUBSCRIBE", "FROB"].iter().enumerate() {
         let lines = bench.say(&request(method, 1, &format!("m{index}"), "", ""));
         assert_eq!(lines, ["SIP/2.0 405 Method Not Allowed"]);
-        assert_eq!(header(bench.last(), "Allow"), "INVITE, ACK, BYE, CANCEL, OPTIONS, INFO");
+        assert_eq!(
+            header(bench.last(), "Allow"),
+            "INVITE, ACK, BYE, CANCEL, OPTIONS, INFO, PRACK, UPDATE, REFER, NOTIFY"
+        );
     }
     assert_eq!(bench.say(&request("RE%47IST%45R", 1, "odd", "", "")), ["SIP/2.0 501 Not Implemented"]);
 }
@@ -52,9 +55,10 @@ fn unknown_dialogs_are_481() {
 #[test]
 fn a_required_extension_is_420_with_all_unknown_tags() {
     let mut bench = Bench::new();
-    let lines = bench.say(&request("OPTIONS", 1, "r", "", "Require: foo, bar\nRequire: 100rel\n\n"));
+    let lines =
+        bench.say(&request("OPTIONS", 1, "r", "", "Require: foo, 100rel, timer\nRequire: norefersub, replaces\n\n"));
     assert_eq!(lines, ["SIP/2.0 420 Bad Extension"]);
-    assert_eq!(header(bench.last(), "Unsupported"), "foo, bar, 100rel");
+    assert_eq!(header(bench.last(), "Unsupported"), "foo, norefersub");
 }
 
 #[test]

@@ -4,6 +4,7 @@ use std::net::UdpSocket;
 
 use super::rig;
 use super::rig::AGENT_HZ;
+use super::rig::ForeignSrtp;
 use super::rig::Rig;
 use super::rig::TRUNK_EVENT;
 use super::rig::TRUNK_HZ;
@@ -16,6 +17,8 @@ use crate::worker::DtmfDigit;
 use crate::worker::EventKind;
 use crate::worker::Gate;
 use crate::worker::LegFailure;
+use crate::worker::MediaRejection;
+use crate::worker::SrtpSuite;
 
 const OPEN: Gate = Gate { to_trunk: true, to_agent: true };
 
@@ -61,6 +64,34 @@ fn each_side_hears_the_other_and_the_tap_hears_both() {
     }
     assert_eq!(crossed(&rig), before, "shut again");
     rig.finish();
+}
+
+#[test]
+fn srtp_on_the_trunk_carries_both_sides_under_every_suite_and_forgeries_change_nothing() {
+    for (host, suite) in ["127.0.21.41", "127.0.21.42", "127.0.21.43", "127.0.21.44"].into_iter().zip(SrtpSuite::ALL) {
+        let mut rig = Rig::new(host, Speaks::Opus, rig::config(), 64);
+        rig.srtp = Some(ForeignSrtp::new(suite, 1));
+        rig.connect();
+        rig.send(Command::SetGate { call: rig.call, gate: OPEN });
+        rig.talk_for(75);
+        assert_tone(&rig.agent_audio(), TRUNK_HZ, AGENT_HZ, suite.name());
+        assert_tone(&rig.trunk_audio(), AGENT_HZ, TRUNK_HZ, suite.name());
+
+        // What is not the peer's changes nothing, and is told once.
+        let stranger = rig::rtp(0, 9, 9, 0x7A7A_0001, &[0; 160]);
+        for _ in 0..50 {
+            rig.rtp.send_to(&stranger, rig.gateway_rtp.unwrap()).unwrap();
+        }
+        rig.until("the forgery told", |rig| {
+            rig.has(|kind| matches!(kind, EventKind::MediaRejected { reason: MediaRejection::Forged, .. }))
+        });
+        rig.talk_for(75);
+        assert_tone(&rig.agent_audio(), TRUNK_HZ, AGENT_HZ, suite.name());
+        let told = |event: &&crate::worker::Event| matches!(event.kind, EventKind::MediaRejected { .. });
+        assert_eq!(rig.events.iter().filter(told).count(), 1);
+        assert!(rig.trunk_reports > 0, "{}", suite.name());
+        rig.finish();
+    }
 }
 
 #[test]

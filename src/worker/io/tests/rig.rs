@@ -9,6 +9,7 @@ use opus::Application;
 use opus::Channels;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
+use rtc_srtp::protection_profile::ProtectionProfile;
 
 use super::tone;
 use crate::clock::Clock;
@@ -25,6 +26,10 @@ use crate::webrtc::tests::foreign::Speaks;
 use crate::worker::Command;
 use crate::worker::Event;
 use crate::worker::EventKind;
+use crate::worker::MasterKey;
+use crate::worker::MediaSource;
+use crate::worker::SrtpKeys;
+use crate::worker::SrtpSuite;
 use crate::worker::TrunkMedia;
 use crate::worker::io;
 
@@ -54,6 +59,8 @@ pub(super) struct Rig {
     pub(super) rtp: UdpSocket,
     rtcp: UdpSocket,
     pub(super) gateway_rtp: Option<SocketAddr>,
+    /// The trunk's end of SRTP, by an implementation that is not ours, and the keys as the gateway sees them.
+    pub(super) srtp: Option<ForeignSrtp>,
     pub(super) trunk_heard: Vec<Vec<u8>>,
     pub(super) trunk_reports: usize,
     pub(super) talking: bool,
@@ -98,6 +105,7 @@ impl Rig {
             rtp,
             rtcp,
             gateway_rtp: None,
+            srtp: None,
             trunk_heard: Vec::new(),
             trunk_reports: 0,
             talking: false,
@@ -149,9 +157,14 @@ impl Rig {
         self.flush_browser();
         while let Ok((length, source)) = self.rtp.recv_from(&mut buffer) {
             assert_eq!(Some(source), self.gateway_rtp);
-            self.trunk_heard.push(buffer[..length].to_vec());
+            let datagram = &buffer[..length];
+            let clear = self.srtp.as_mut().map(|srtp| srtp.open.decrypt_rtp(datagram).unwrap().to_vec());
+            self.trunk_heard.push(clear.unwrap_or_else(|| datagram.to_vec()));
         }
-        while self.rtcp.recv_from(&mut buffer).is_ok() {
+        while let Ok((length, _)) = self.rtcp.recv_from(&mut buffer) {
+            if let Some(srtp) = &mut self.srtp {
+                srtp.open.decrypt_rtcp(&buffer[..length]).unwrap();
+            }
             self.trunk_reports += 1;
         }
         while let Ok(event) = self.events_in.try_recv() {
@@ -183,9 +196,11 @@ impl Rig {
         old
     }
 
-    pub(super) fn say_on_trunk(&self, payload_type: u8, sequence: u16, timestamp: u32, payload: &[u8]) {
+    pub(super) fn say_on_trunk(&mut self, payload_type: u8, sequence: u16, timestamp: u32, payload: &[u8]) {
         if let Some(to) = self.gateway_rtp {
-            self.rtp.send_to(&rtp(payload_type, sequence, timestamp, 0x7A7A_0001, payload), to).unwrap();
+            let clear = rtp(payload_type, sequence, timestamp, 0x7A7A_0001, payload);
+            let protected = self.srtp.as_mut().map(|srtp| srtp.seal.encrypt_rtp(&clear).unwrap().to_vec());
+            self.rtp.send_to(&protected.unwrap_or(clear), to).unwrap();
         }
     }
 
@@ -251,6 +266,8 @@ impl Rig {
             ptime_ms: 20,
             send: true,
             receive: true,
+            srtp: self.srtp.as_ref().map(|srtp| srtp.keys.clone()),
+            source: MediaSource::Exact,
         }
     }
 
@@ -309,6 +326,33 @@ impl Rig {
 /// A leg that the call has not had.
 pub(super) fn new_leg() -> LegId {
     LegId::generate(9, &mut StdRng::seed_from_u64(9))
+}
+
+/// See [`Rig::srtp`].
+pub(super) struct ForeignSrtp {
+    pub(super) keys: SrtpKeys,
+    seal: rtc_srtp::context::Context,
+    open: rtc_srtp::context::Context,
+}
+
+impl ForeignSrtp {
+    pub(super) fn new(suite: SrtpSuite, seed: u64) -> Self {
+        let mut rng = StdRng::seed_from_u64(seed);
+        let (send, receive) = (MasterKey::generate(suite, &mut rng), MasterKey::generate(suite, &mut rng));
+        let profile = match suite {
+            SrtpSuite::AesCm128HmacSha1_80 => ProtectionProfile::Aes128CmHmacSha1_80,
+            SrtpSuite::AesCm128HmacSha1_32 => ProtectionProfile::Aes128CmHmacSha1_32,
+            SrtpSuite::AeadAes128Gcm => ProtectionProfile::AeadAes128Gcm,
+            SrtpSuite::AeadAes256Gcm => ProtectionProfile::AeadAes256Gcm,
+        };
+        let provider = rtc_srtp::crypto::default_provider().unwrap();
+        let context = |key: &MasterKey| {
+            let (key, salt) = key.key_and_salt().split_at(suite.key_bytes());
+            rtc_srtp::context::Context::new(key, salt, profile, None, None, provider.crypto()).unwrap()
+        };
+        let (seal, open) = (context(&receive), context(&send));
+        Self { keys: SrtpKeys { send, receive }, seal, open }
+    }
 }
 
 pub(super) fn rtp(payload_type: u8, sequence: u16, timestamp: u32, ssrc: u32, payload: &[u8]) -> Vec<u8> {

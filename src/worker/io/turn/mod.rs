@@ -2,6 +2,7 @@
 //!
 //! No `?` here: one bad packet drops no batch. A panic in one session ends that session.
 
+mod log_budget;
 mod perform;
 
 use std::collections::BTreeMap;
@@ -218,7 +219,7 @@ impl Turn {
             let socket = if rtcp { &ports.pair.rtcp } else { &ports.pair.rtp };
             let Ok((length, source)) = socket.recv_from(&mut buffer) else { break };
             let (call, leg) = (ports.call, ports.leg);
-            let bytes = buffer.get(..length).unwrap_or_default();
+            let bytes = buffer.get_mut(..length).unwrap_or_default();
             self.with_session(call, now, |session| {
                 session.handle(Input::TrunkDatagram { leg, rtcp, source, bytes }, now);
             });

@@ -9,6 +9,7 @@ use rustix::event::epoll;
 
 use super::TrunkPorts;
 use super::Turn;
+use super::log_budget::LINES;
 use crate::ids::CallId;
 use crate::ids::LegId;
 use crate::limits::WORKER_EVENTS;
@@ -21,6 +22,14 @@ use crate::worker::io::ports::PortPair;
 use crate::worker::session::Input;
 use crate::worker::session::Output;
 
+/// Within the budget: a flood of packets is no flood of lines.
+fn log_rejected(event: &Event, now: Instant) {
+    let EventKind::MediaRejected { reason, source } = event.kind else { return };
+    if LINES.take(now) {
+        tracing::warn!(call = %event.call, verdict = reason.verdict(source), "media dropped");
+    }
+}
+
 /// A full ring is told to a call at most this often.
 const OVERFLOW_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -32,6 +41,7 @@ impl Turn {
             Output::Tap(frame) => self.record(call, frame, now),
             Output::Event(event) => {
                 self.count_dropped(&event);
+                log_rejected(&event, now);
                 self.emit(event);
             }
             Output::PeerOpened { leg, ufrag } => {

@@ -1,0 +1,292 @@
+//! The registry with doubles of the other rooms: who is rung, who is told, and which call a message reaches.
+
+#![expect(clippy::wildcard_enum_match_arm, reason = "a test picks out the one thing that it asks for")]
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rand::SeedableRng as _;
+use rand::rngs::StdRng;
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+
+use super::Registry;
+use crate::call::AgentParty;
+use crate::call::CallRecord;
+use crate::call::Config;
+use crate::call::admission::AgentStanding;
+use crate::call::io::rooms::Control;
+use crate::call::io::rooms::Events;
+use crate::call::io::rooms::Full;
+use crate::call::io::rooms::Rooms;
+use crate::call::tests::OFFER;
+use crate::call::tests::a_group;
+use crate::call::tests::ground;
+use crate::call::tests::invitation;
+use crate::call::tests::with_dial_plan;
+use crate::clock::Clock;
+use crate::ids::CallId;
+use crate::ids::Extension;
+use crate::ids::LegId;
+use crate::ids::SignalingId;
+use crate::ids::TrunkName;
+use crate::recording;
+use crate::recording::Obligation;
+use crate::signaling;
+use crate::signaling::AgentState;
+use crate::signaling::CallRequest;
+use crate::signaling::Notification;
+use crate::signaling::RequestToken;
+use crate::sip;
+use crate::sip::Invitation;
+use crate::worker;
+
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What the doubles were asked.
+#[derive(Debug)]
+enum Asked {
+    Sip(sip::Command),
+    Worker(worker::Command),
+    Browser(SignalingId, signaling::Command),
+}
+
+struct Doubles {
+    asked: mpsc::Sender<Asked>,
+    agents: BTreeMap<Extension, AgentStanding>,
+}
+
+impl Rooms for Doubles {
+    fn sip(&self, command: sip::Command) -> Result<(), Full> {
+        self.asked.try_send(Asked::Sip(command)).map_err(|_full| Full("SIP task"))
+    }
+
+    fn worker(&self, _: usize, command: worker::Command) -> Result<(), Full> {
+        self.asked.try_send(Asked::Worker(command)).map_err(|_full| Full("media worker"))
+    }
+
+    fn workers(&self) -> usize {
+        1
+    }
+
+    fn recorder(&self, _: recording::Command) -> Result<(), Full> {
+        Ok(())
+    }
+
+    fn trace(&self, _: crate::trace::Observation) {}
+
+    fn signaling(&self, session: SignalingId, command: signaling::Command) {
+        self.asked.try_send(Asked::Browser(session, command)).unwrap();
+    }
+
+    fn record(&self, _: CallRecord) {}
+
+    fn agent(&self, extension: &Extension) -> Option<AgentStanding> {
+        self.agents.get(extension).cloned()
+    }
+
+    fn agent_of(&self, session: SignalingId) -> Option<AgentParty> {
+        self.agents.values().map(|standing| &standing.party).find(|party| party.session == session).cloned()
+    }
+}
+
+/// A running registry, and the senders of everybody who reports to it.
+struct House {
+    asked: mpsc::Receiver<Asked>,
+    sip: mpsc::Sender<sip::Event>,
+    worker: mpsc::Sender<worker::Event>,
+    browsers: mpsc::Sender<signaling::Event>,
+    _recorder: mpsc::Sender<recording::Event>,
+    _control: mpsc::Sender<Control>,
+    legs: u64,
+    ports: u16,
+}
+
+fn session(n: u64) -> SignalingId {
+    SignalingId::generate(1, &mut StdRng::seed_from_u64(n))
+}
+
+/// Agents 1001 and 1002, a group 1900 of both, and the trunk `pbx` without recordings.
+fn house() -> House {
+    let clock = Clock::system();
+    let mut base = ground(Obligation::Never, clock);
+    with_dial_plan(&mut base);
+    let trunks = [(TrunkName::new("pbx"), base.trunk.clone())].into();
+    let groups = vec![a_group("1900", &["1001", "1002", "1003"])];
+    // A busy machine is no silent device.
+    let device_timeout = PATIENCE * 6;
+    let config = Arc::new(Config { trunks, device_timeout, groups, ..Config::clone(&base.config) });
+    let agents = [1, 2].map(|n| {
+        let extension = Extension::new(format!("100{n}"));
+        let party = AgentParty { session: session(n), extension: extension.clone(), ..base.agent.clone() };
+        (extension, AgentStanding { party, state: AgentState::Available })
+    });
+    let (sender, asked) = mpsc::channel(1_024);
+    let rooms = Arc::new(Doubles { asked: sender, agents: agents.into() });
+    let (sip, from_sip) = mpsc::channel(64);
+    let (worker, from_worker) = mpsc::channel(64);
+    let (browsers, from_browsers) = mpsc::channel(64);
+    let (recorder, from_recorder) = mpsc::channel(64);
+    let (control, from_control) = mpsc::channel(64);
+    let events = Events {
+        sip: from_sip,
+        worker: from_worker,
+        signaling: from_browsers,
+        recorder: from_recorder,
+        control: from_control,
+    };
+    tokio::spawn(Registry::new(rooms, config, clock, StdRng::seed_from_u64(9)).run(events));
+    House { asked, sip, worker, browsers, _recorder: recorder, _control: control, legs: 0, ports: 20_000 }
+}
+
+impl House {
+    /// The next thing asked that `wanted` takes; what comes before is passed over, and ports and offers are given.
+    async fn until<T>(&mut self, wanted: impl Fn(&Asked) -> Option<T>) -> T {
+        loop {
+            let asked = timeout(PATIENCE, self.asked.recv()).await.expect("in time").unwrap();
+            if let Asked::Worker(command) = &asked {
+                self.serve(command).await;
+            }
+            if let Some(found) = wanted(&asked) {
+                return found;
+            }
+        }
+    }
+
+    /// Does what a worker would.
+    async fn serve(&mut self, command: &worker::Command) {
+        let call = command.call();
+        let (leg, kind) = match command {
+            worker::Command::OfferPeer { leg, .. } => (*leg, worker::EventKind::PeerOffered { sdp: "offer".into() }),
+            worker::Command::AcceptPeerAnswer { leg, .. } => (*leg, worker::EventKind::PeerConnected),
+            worker::Command::BindTrunk { leg, .. } => {
+                self.ports += 2;
+                let local = ([127, 0, 0, 1], self.ports).into();
+                (*leg, worker::EventKind::TrunkBound { local })
+            }
+            _ => return,
+        };
+        self.worker.send(worker::Event { call, leg: Some(leg), kind }).await.unwrap();
+    }
+
+    async fn invite(&mut self, called: &str, replaces: Option<LegId>) -> LegId {
+        self.legs += 1;
+        let leg = LegId::generate(1, &mut StdRng::seed_from_u64(5_000 + self.legs));
+        let invitation = Invitation { leg, called: called.into(), replaces, ..invitation(Some(OFFER)) };
+        self.sip.send(sip::Event::Invited(Box::new(invitation))).await.unwrap();
+        leg
+    }
+
+    async fn incoming(&mut self) -> (SignalingId, CallId, bool) {
+        self.until(|asked| match asked {
+            Asked::Browser(session, signaling::Command::Notify(Notification::Incoming { call, waiting, .. })) => {
+                Some((*session, *call, *waiting))
+            }
+            _ => None,
+        })
+        .await
+    }
+
+    async fn request(&self, n: u64, call: CallId, request: CallRequest) {
+        let kind = signaling::EventKind::Request { token: RequestToken(1), call, request };
+        self.browsers.send(signaling::Event { session: session(n), kind }).await.unwrap();
+    }
+
+    async fn reply(&mut self) -> Result<(), String> {
+        self.until(|asked| match asked {
+            Asked::Browser(_, signaling::Command::Reply { result, .. }) => {
+                Some(result.clone().map_err(|error| error.code))
+            }
+            _ => None,
+        })
+        .await
+    }
+
+    /// Agent `n` takes `call`, with a transport that is up.
+    async fn take(&mut self, n: u64, call: CallId) {
+        self.request(n, call, CallRequest::Alerting).await;
+        self.request(n, call, CallRequest::Transport { sdp: "answer".into() }).await;
+        self.request(n, call, CallRequest::Accept).await;
+        let answered = |asked: &Asked| {
+            matches!(asked, Asked::Browser(_, signaling::Command::Notify(Notification::Answered { .. }))).then_some(())
+        };
+        self.until(answered).await;
+    }
+
+    async fn refusal(&mut self) -> (LegId, u16) {
+        self.until(|asked| match asked {
+            Asked::Sip(sip::Command::Refuse { leg, refusal }) => Some((*leg, refusal.status.as_u16())),
+            _ => None,
+        })
+        .await
+    }
+}
+
+#[tokio::test]
+async fn a_group_rings_who_is_there_and_whoever_loses_is_free_again() {
+    let mut house = house();
+    house.invite("1900", None).await;
+    let (first, call, _) = house.incoming().await;
+    let (second, _, _) = house.incoming().await;
+    assert_eq!([first, second], [session(1), session(2)]);
+    house.take(2, call).await;
+    house.invite("1001", None).await;
+    let (third, _, waiting) = house.incoming().await;
+    assert_eq!((third, waiting), (session(1), false));
+    house.request(1, call, CallRequest::Hangup).await;
+    assert_eq!(house.reply().await, Err("call.unknown".to_owned()), "the winner's call is none of theirs");
+}
+
+#[tokio::test]
+async fn a_second_call_waits_a_third_is_busy_and_a_group_without_anybody_free_is_480() {
+    let mut house = house();
+    house.invite("1001", None).await;
+    let (_, call, waiting) = house.incoming().await;
+    assert!(!waiting);
+    house.take(1, call).await;
+    house.invite("1001", None).await;
+    assert!(house.incoming().await.2);
+    let third = house.invite("1001", None).await;
+    assert_eq!(house.refusal().await, (third, 486));
+    house.invite("1002", None).await;
+    house.incoming().await;
+    let group = house.invite("1900", None).await;
+    assert_eq!(house.refusal().await, (group, 480));
+}
+
+#[tokio::test]
+async fn replaces_reaches_the_call_that_it_names_and_an_unknown_one_is_481() {
+    let mut house = house();
+    let old = house.invite("1001", None).await;
+    let (_, call, _) = house.incoming().await;
+    house.take(1, call).await;
+    let new = house.invite("1001", Some(old)).await;
+    let accepted = house
+        .until(|asked| if let Asked::Sip(sip::Command::Accept { leg, .. }) = asked { Some(*leg) } else { None })
+        .await;
+    assert_eq!(accepted, new);
+    let stranger = LegId::generate(1, &mut StdRng::seed_from_u64(1));
+    let unknown = house.invite("1001", Some(stranger)).await;
+    assert_eq!(house.refusal().await, (unknown, 481));
+}
+
+#[tokio::test]
+async fn an_attended_transfer_finds_the_agents_other_call_and_nobody_elses() {
+    let mut house = house();
+    house.invite("1001", None).await;
+    let (_, first, _) = house.incoming().await;
+    house.take(1, first).await;
+    let consulted = house.invite("1001", None).await;
+    let (_, second, _) = house.incoming().await;
+    house.take(1, second).await;
+    house.invite("1002", None).await;
+    let (_, foreign, _) = house.incoming().await;
+    house.request(1, first, CallRequest::TransferTo { consult: foreign }).await;
+    assert_eq!(house.reply().await, Err("call.unknown".to_owned()));
+    house.request(1, first, CallRequest::TransferTo { consult: second }).await;
+    let replaced = house
+        .until(|asked| if let Asked::Sip(sip::Command::Refer { to, .. }) = asked { to.replaces } else { None })
+        .await;
+    assert_eq!(replaced, consulted);
+}

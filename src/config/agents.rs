@@ -1,0 +1,113 @@
+//! What the call room makes of `[agents]`, `[[group]]` and the call keys of `[[trunk]]`.
+
+use std::collections::BTreeSet;
+
+use toml::Spanned;
+
+use crate::call::DtmfMethod;
+use crate::call::HoldStyle;
+use crate::config::error::ConfigError;
+use crate::config::error::Source;
+use crate::config::raw;
+use crate::ids::Extension;
+use crate::ids::TrunkName;
+use crate::limits::GROUP_MEMBERS_MAX;
+use crate::routing::Group;
+use crate::routing::Strategy;
+
+pub(super) fn lines_max(lines: &Spanned<usize>, source: &Source) -> Result<usize, ConfigError> {
+    if *lines.get_ref() == 0 {
+        return Err(source.wrong(lines.span(), "expected at least one line".to_owned()));
+    }
+    Ok(*lines.get_ref())
+}
+
+pub(super) fn groups(groups: &[raw::Group], source: &Source) -> Result<Vec<Group>, ConfigError> {
+    let mut seen = BTreeSet::new();
+    groups.iter().map(|group| one_group(group, &mut seen, source)).collect()
+}
+
+fn one_group(group: &raw::Group, seen: &mut BTreeSet<String>, source: &Source) -> Result<Group, ConfigError> {
+    let extension = group.extension.get_ref();
+    if !seen.insert(extension.clone()) {
+        let message = format!("another group has the extension {extension:?}; expected one of its own");
+        return Err(source.wrong(group.extension.span(), message));
+    }
+    let members = group.members.get_ref();
+    let distinct: BTreeSet<&String> = members.iter().collect();
+    if members.is_empty() || members.len() > GROUP_MEMBERS_MAX || distinct.len() != members.len() {
+        let message = format!("expected 1 to {GROUP_MEMBERS_MAX} extensions, each of them once");
+        return Err(source.wrong(group.members.span(), message));
+    }
+    if group.ring_time.get_ref().0.is_zero() {
+        return Err(source.wrong(group.ring_time.span(), "expected a time to ring, such as \"15s\"".to_owned()));
+    }
+    let strategy = match group.strategy {
+        raw::Strategy::Parallel => Strategy::Parallel,
+        raw::Strategy::Sequential => Strategy::Sequential,
+        raw::Strategy::LongestIdle => Strategy::LongestIdle,
+    };
+    Ok(Group {
+        extension: Extension::new(extension.as_str()),
+        members: members.iter().map(|member| Extension::new(member.as_str())).collect(),
+        strategy,
+        ring_time: group.ring_time.get_ref().0,
+    })
+}
+
+/// The trunk by which agents reach each other.
+pub(super) fn internal_trunk(
+    agents: &raw::Agents,
+    trunks: &[raw::Trunk],
+    source: &Source,
+) -> Result<Option<TrunkName>, ConfigError> {
+    let named = |name: &str| trunks.iter().any(|trunk| trunk.name.get_ref() == name);
+    if let Some(wanted) = agents.internal_trunk.as_ref().filter(|wanted| !named(wanted.get_ref())) {
+        let message = format!("no trunk is named {:?}; expected the name of a [[trunk]]", wanted.get_ref());
+        return Err(source.wrong(wanted.span(), message));
+    }
+    match agents.internal_calls.get_ref() {
+        raw::InternalCalls::Off => Ok(None),
+        raw::InternalCalls::Local => {
+            let message = "two browsers cannot be joined here yet; expected \"via_trunk\" or \"off\"".to_owned();
+            Err(source.wrong(agents.internal_calls.span(), message))
+        }
+        raw::InternalCalls::ViaTrunk => {
+            let first = trunks.first().map(|trunk| trunk.name.get_ref());
+            let chosen = agents.internal_trunk.as_ref().map(Spanned::get_ref).or(first);
+            Ok(chosen.map(|name| TrunkName::new(name.as_str())))
+        }
+    }
+}
+
+/// Two trunk legs cannot be joined here yet, so nothing that needs it is taken.
+pub(super) fn check_transfer(trunk: &raw::Trunk, source: &Source) -> Result<(), ConfigError> {
+    match trunk.transfer.get_ref() {
+        raw::TransferMethod::Refer => {}
+        raw::TransferMethod::Bridge | raw::TransferMethod::ReferThenBridge => {
+            let message = "two trunk calls cannot be joined here yet; expected \"refer\"".to_owned();
+            return Err(source.wrong(trunk.transfer.span(), message));
+        }
+    }
+    match trunk.record_after_transfer.get_ref() {
+        raw::RecordAfterTransfer::Stop => Ok(()),
+        raw::RecordAfterTransfer::Continue => {
+            let message = "a call that the PBX took over passes by us no more; expected \"stop\"".to_owned();
+            Err(source.wrong(trunk.record_after_transfer.span(), message))
+        }
+    }
+}
+
+/// How the trunk's PBX is told of a hold, and gets digits.
+pub(super) fn styles(trunk: &raw::Trunk) -> (HoldStyle, DtmfMethod) {
+    let hold = match trunk.hold_style {
+        raw::HoldStyle::Local => HoldStyle::Local,
+        raw::HoldStyle::Sendonly => HoldStyle::SendOnly,
+        raw::HoldStyle::Inactive => HoldStyle::Inactive,
+    };
+    let dtmf = match trunk.dtmf {
+        raw::DtmfMethod::Rfc4733 => DtmfMethod::Rfc4733,
+        raw::DtmfMethod::Info => DtmfMethod::Info,
+    };
+    (hold, dtmf)
+}
