@@ -110,6 +110,7 @@ const fn keep_alive() -> Span {
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a key of its own in the file")]
 pub(super) struct Trunk {
     pub(super) name: Spanned<String>,
     pub(super) networks: Vec<Network>,

@@ -121,7 +121,7 @@ impl SipTask {
     fn drain(&mut self) {
         while let Some(output) = self.agent.poll_output() {
             match output {
-                Output::Send { flow, bytes } => self.transports.send(flow, bytes),
+                Output::Send { flow, bytes } => self.transports.send(flow, &bytes),
                 Output::Event(event) => self.tell(event),
                 Output::Count(counter) => {
                     metrics::counter!(SIP_MESSAGES.name, "what" => counter_label(counter)).increment(1);
