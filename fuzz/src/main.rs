@@ -196,7 +196,7 @@ fn fuzz(name: &str, target: Target, seed: u64, time: Duration) -> Result<(), Str
         let input = first.next().unwrap_or_else(|| mutated(&pool, &mut rng));
         let begun = cpu();
         let outcome = catch_unwind(AssertUnwindSafe(|| target(&input)));
-        let took = cpu() - begun;
+        let took = cpu().saturating_sub(begun);
         slowest = slowest.max(took);
         if let Err(panic) = outcome {
             let words = panic.downcast_ref::<String>().cloned();
@@ -216,7 +216,7 @@ fn fuzz(name: &str, target: Target, seed: u64, time: Duration) -> Result<(), Str
                 pool[at] = input;
             }
         }
-        if told.elapsed() > Duration::from_secs(60) {
+        if told.elapsed() > Duration::from_mins(1) {
             told = Instant::now();
             println!("{name}: {runs} runs, slowest {slowest:?}");
         }
@@ -228,7 +228,7 @@ fn fuzz(name: &str, target: Target, seed: u64, time: Duration) -> Result<(), Str
 fn timed(target: Target, input: &[u8]) -> Duration {
     let begun = cpu();
     target(input);
-    cpu() - begun
+    cpu().saturating_sub(begun)
 }
 
 /// CPU time of this thread: a busy machine makes no input slow.
@@ -246,9 +246,9 @@ fn finding(name: &str, seed: u64, input: &[u8], what: &str) -> String {
     format!("{name}: {what}\n  seed {seed}, {} bytes: {kept}\n  again: mutate --replay {name} {kept}", input.len())
 }
 
-fn files(directory: PathBuf) -> Vec<Vec<u8>> {
+fn files(directory: &Path) -> Vec<Vec<u8>> {
     let mut paths: Vec<PathBuf> =
-        std::fs::read_dir(&directory).into_iter().flatten().flatten().map(|entry| entry.path()).collect();
+        std::fs::read_dir(directory).into_iter().flatten().flatten().map(|entry| entry.path()).collect();
     paths.sort();
     paths.iter().filter_map(|path| std::fs::read(path).ok()).collect()
 }
@@ -256,10 +256,10 @@ fn files(directory: PathBuf) -> Vec<Vec<u8>> {
 /// The target's own corpus; messages and streams have the torture messages too.
 fn corpus(name: &str) -> Vec<Vec<u8>> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let mut corpus = files(root.join("fuzz/corpus").join(name));
+    let mut corpus = files(&root.join("fuzz/corpus").join(name));
     if name.starts_with("sip_") && name != "sip_uri" {
         let lead = if name == "sip_stream" { &[7][..] } else { &[] };
-        corpus.extend(files(root.join("sip-tests/torture")).into_iter().map(|message| [lead, &message].concat()));
+        corpus.extend(files(&root.join("sip-tests/torture")).into_iter().map(|message| [lead, &message].concat()));
     }
     assert!(!corpus.is_empty(), "no corpus for {name}");
     corpus

@@ -19,6 +19,7 @@ use crate::config::value::Target;
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a key of its own in the file")]
 pub(super) struct Trunk {
     pub(super) name: Spanned<String>,
     pub(super) networks: Vec<Network>,

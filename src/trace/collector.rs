@@ -208,11 +208,10 @@ impl Collector {
         self.bytes = self.bytes.saturating_sub(bytes);
         self.by_session.remove(&session);
         for sip_call_id in sip_call_ids {
-            if let Some(calls) = self.by_sip_call_id.get_mut(&sip_call_id) {
-                calls.retain(|other| *other != call);
-                if calls.is_empty() {
-                    self.by_sip_call_id.remove(&sip_call_id);
-                }
+            let Some(calls) = self.by_sip_call_id.get_mut(&sip_call_id) else { continue };
+            calls.retain(|other| *other != call);
+            if calls.is_empty() {
+                self.by_sip_call_id.remove(&sip_call_id);
             }
         }
         trace.dropped.observations = self.lost - lost_before;

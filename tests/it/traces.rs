@@ -71,9 +71,20 @@ async fn a_call_that_an_agent_placed_is_shown_as_a_ladder_without_its_digits() {
     trunk.finish().await.unwrap_or_else(|error| panic!("{error:#}\n{}", stage.gateway.last_words()));
 
     let shown = traced(&stage, &call).await;
+    assert_entries(&shown);
+    let ladder = said(&stage, &["calls", "show", &call]);
+    assert_ladder(&ladder);
+    assert_masked(&stage, &call, [&ladder, &shown.to_string()]).await;
+    assert_captured(&stage, &call, &directory.path().join("call.pcap"), names(&shown, "sip").len());
+    drop(alice);
+    stage.strike().await;
+}
+
+/// Everything of the call is there, in its order and on one clock.
+fn assert_entries(shown: &Value) {
     let sip =
         ["out INVITE", "in SIP/2.0 100", "in SIP/2.0 180", "in SIP/2.0 200", "out ACK", "out BYE", "in SIP/2.0 200"];
-    assert_in_order(&names(&shown, "sip"), &sip);
+    assert_in_order(&names(shown, "sip"), &sip);
     let browser = [
         "in call.dial",
         "out call.offer",
@@ -84,18 +95,16 @@ async fn a_call_that_an_agent_placed_is_shown_as_a_ladder_without_its_digits() {
         "in call.hangup",
         "out call.ended",
     ];
-    assert_in_order(&names(&shown, "signaling"), &browser);
-    assert_in_order(&names(&shown, "state"), &["preparing", "inviting", "established", "terminating", "terminated"]);
-    assert_in_order(
-        &names(&shown, "media"),
-        &["trunk_bound", "peer_connected", "send_dtmf", "dtmf_received", "closed"],
-    );
+    assert_in_order(&names(shown, "signaling"), &browser);
+    assert_in_order(&names(shown, "state"), &["preparing", "inviting", "established", "terminating", "terminated"]);
+    assert_in_order(&names(shown, "media"), &["trunk_bound", "peer_connected", "send_dtmf", "dtmf_received", "closed"]);
     let times: Vec<u64> =
         shown["entries"].as_array().unwrap().iter().map(|entry| entry["at_us"].as_u64().unwrap()).collect();
     assert!(times.is_sorted() && times[times.len() - 1] - times[0] > 1_500_000, "{times:?}");
     assert_eq!(shown["dropped"], serde_json::json!({ "entries": 0, "observations": 0 }));
+}
 
-    let ladder = said(&stage, &["calls", "show", &call]);
+fn assert_ladder(ladder: &str) {
     println!("{ladder}");
     for word in [
         "|< INVITE sip:600@",
@@ -111,29 +120,31 @@ async fn a_call_that_an_agent_placed_is_shown_as_a_ladder_without_its_digits() {
     ] {
         assert!(ladder.contains(word), "{word} is not in\n{ladder}");
     }
-    let messages = said(&stage, &["calls", "show", &call, "--messages"]);
+}
+
+/// No digit and no key is shown or stored.
+async fn assert_masked(stage: &Stage, call: &str, shown: [&str; 2]) {
+    let messages = said(stage, &["calls", "show", call, "--messages"]);
     assert!(messages.contains("v=0") && messages.contains("a=ice-pwd:**"), "{messages}");
     let stored = rows(&stage.database.superuser_url(), "SELECT entries::text FROM call_trace").await;
     let stored: Vec<(String,)> = stored.iter().map(|row| sqlx::FromRow::from_row(row).unwrap()).collect();
-    for text in [&ladder, &messages, &shown.to_string(), &stored[0].0] {
+    for text in [shown[0], shown[1], &messages, &stored[0].0] {
         assert!(!text.contains(DIGITS), "{text}");
     }
-    let text = shown.to_string();
-    for line in text.split("\\r\\n").filter_map(|line| line.strip_prefix("a=ice-pwd:")) {
+    for line in shown[1].split("\\r\\n").filter_map(|line| line.strip_prefix("a=ice-pwd:")) {
         assert!(line.starts_with("****"), "{line}");
     }
+}
 
-    let capture = directory.path().join("call.pcap");
-    let written = said(&stage, &["calls", "show", &call, "--pcap", capture.to_str().unwrap()]);
-    let sip = names(&shown, "sip").len();
+/// The capture has every SIP message, for a tool that is not ours.
+fn assert_captured(stage: &Stage, call: &str, capture: &std::path::Path, sip: usize) {
+    let written = said(stage, &["calls", "show", call, "--pcap", capture.to_str().unwrap()]);
     assert!(written.contains(&format!("{sip} SIP messages")), "{written}");
     let mut tshark = Command::new("tshark");
-    tshark.args(["-n", "-r"]).arg(&capture).args(["-Y", "sip", "-T", "fields", "-e", "udp.port"]);
+    tshark.args(["-n", "-r"]).arg(capture).args(["-Y", "sip", "-T", "fields", "-e", "udp.port"]);
     let packets = output_of(&mut tshark);
     assert_eq!(packets.lines().count(), sip, "{packets}");
     assert!(packets.lines().all(|ports| ports.contains(&stage.settings.pbx.port().to_string())), "{packets}");
-    drop(alice);
-    stage.strike().await;
 }
 
 fn output_of(command: &mut Command) -> String {

@@ -218,7 +218,7 @@ impl Stage {
         let ground = ground(Obligation::Never, clock);
         let ground = Ground { trunk: TrunkPolicy { srtp: Some(srtp), ..ground.trunk.clone() }, ..ground };
         let call = Call::outbound(ground, TrunkName::new("pbx"), "600".into(), now);
-        Self { call, ids: ids(), now, outputs: Vec::new(), tokens: 0 }.drained()
+        Self { call, ids: ids(), now, outputs: Vec::new(), tokens: 0, replaced: false }.drained()
     }
 
     fn drained(mut self) -> Self {

@@ -113,14 +113,16 @@ fn a_488_to_srtp_is_followed_by_rtp_in_the_clear_once_and_only_where_that_is_all
         stage.worker(leg, worker::EventKind::TrunkBound { local: "127.0.0.1:20000".parse().unwrap() });
         stage.worker(stage.ids.agent_leg, worker::EventKind::PeerConnected);
         for _ in 0..2 {
-            stage.sip(sip::Event::Refused { leg, status: StatusCode::NOT_ACCEPTABLE_HERE, reason: None });
+            let status = StatusCode::NOT_ACCEPTABLE_HERE;
+            let (redirect, retry_after) = (Vec::new(), None);
+            stage.sip(sip::Event::Refused { leg, status, reason: None, redirect, retry_after });
         }
         let offers: Vec<String> = stage
             .sip_commands()
             .iter()
             .filter_map(|command| {
                 if let sip::Command::Invite(invite) = command {
-                    Some(String::from_utf8(invite.offer.to_vec()).unwrap())
+                    invite.offer.as_ref().map(|offer| String::from_utf8(offer.to_vec()).unwrap())
                 } else {
                     None
                 }

@@ -235,12 +235,11 @@ impl Transports {
                     self.tls_clients.set_target_names(&trunk, names.clone());
                     return Inbound::Resolved { trunk, targets, names };
                 }
-                Some(Internal::Inbound(inbound)) => {
-                    if let Inbound::Message { flow, bytes } = &inbound {
-                        (self.streams.config.tap)(Crossing::Received, flow, bytes);
-                    }
-                    return inbound;
+                Some(Internal::Inbound(Inbound::Message { flow, bytes })) => {
+                    (self.streams.config.tap)(Crossing::Received, &flow, &bytes);
+                    return Inbound::Message { flow, bytes };
                 }
+                Some(Internal::Inbound(inbound)) => return inbound,
                 Some(Internal::Accepted(connection)) => {
                     let flow = connection.flow;
                     flow.connection.map(|id| self.connections.insert(id, connection));
@@ -255,13 +254,13 @@ impl Transports {
     /// Sends a message. Never waits; a failure comes out of [`Transports::recv`].
     ///
     /// A stream's flow without connection takes one that is open to that remote address, else opens one.
-    pub fn send(&mut self, flow: Flow, bytes: Bytes) {
+    pub fn send(&mut self, flow: Flow, bytes: &Bytes) {
         let sent = match flow.transport {
-            Transport::Udp => self.send_datagram(flow, &bytes),
+            Transport::Udp => self.send_datagram(flow, bytes),
             Transport::Tcp | Transport::Tls => self.send_on_stream(flow, bytes.clone()),
         };
         match sent {
-            Ok(()) => (self.streams.config.tap)(Crossing::Sent, &flow, &bytes),
+            Ok(()) => (self.streams.config.tap)(Crossing::Sent, &flow, bytes),
             Err(error) => self.failed.push((flow, error)),
         }
     }
@@ -394,10 +393,10 @@ mod tests {
             remote: two.udp_addresses()[0],
             connection: None,
         };
-        one.send(flow, Bytes::from_static(b"hello"));
+        one.send(flow, &Bytes::from_static(b"hello"));
         let (back, bytes) = message(&mut two).await;
         assert_eq!(&bytes[..], b"hello");
-        two.send(back, Bytes::from_static(b"you"));
+        two.send(back, &Bytes::from_static(b"you"));
         assert_eq!(message(&mut one).await, (flow, Bytes::from_static(b"you")));
         one.shutdown().await;
     }
@@ -426,20 +425,20 @@ mod tests {
     async fn one_connection_serves_every_message_to_a_peer_both_ways() {
         let (mut one, mut two) = (up(config()).await, up(config()).await);
         let flow = tcp_flow(&one, two.tcp_addresses()[0]);
-        one.send(flow, PING.into());
-        one.send(flow, PING.into());
+        one.send(flow, &PING.into());
+        one.send(flow, &PING.into());
         let (first, _) = message(&mut two).await;
         let (second, _) = message(&mut two).await;
         assert_eq!(first, second);
-        two.send(first, PING.into());
+        two.send(first, &PING.into());
         let (reply, bytes) = message(&mut one).await;
         assert_eq!((reply.remote, &bytes[..]), (flow.remote, PING.as_bytes()));
-        one.send(reply, PING.into());
+        one.send(reply, &PING.into());
         assert_eq!(message(&mut two).await.0, first);
         one.close(reply);
         assert!(matches!(closed(&mut two).await, CloseReason::Peer));
         assert!(matches!(closed(&mut one).await, CloseReason::Local));
-        one.send(reply, PING.into());
+        one.send(reply, &PING.into());
         assert!(
             matches!(one.recv().await, Inbound::SendFailed { error, .. } if error.kind() == io::ErrorKind::NotConnected)
         );
@@ -452,7 +451,7 @@ mod tests {
         let idle = tokio::net::TcpSocket::new_v4().unwrap();
         idle.bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let flow = tcp_flow(&one, idle.local_addr().unwrap());
-        one.send(flow, PING.into());
+        one.send(flow, &PING.into());
         let Inbound::SendFailed { flow: failed, error } = one.recv().await else { panic!("a failure") };
         assert_eq!((failed, error.kind()), (flow, io::ErrorKind::ConnectionRefused));
         assert!(matches!(closed(&mut one).await, CloseReason::Io(_)));
@@ -513,7 +512,7 @@ mod tests {
         let mut peer = TcpStream::connect(ours.tcp_addresses()[0]).await.unwrap();
         peer.write_all(format!("{PING}{PING}OPTIONS unfinished").as_bytes()).await.unwrap();
         let (flow, _) = message(&mut ours).await;
-        ours.send(flow, Bytes::from_static(b"SIP/2.0 403 Forbidden\r\n\r\n"));
+        ours.send(flow, &Bytes::from_static(b"SIP/2.0 403 Forbidden\r\n\r\n"));
         ours.close(flow);
         assert_eq!(rest(&mut peer).await, "SIP/2.0 403 Forbidden\r\n\r\n");
     }
@@ -540,7 +539,7 @@ mod tests {
         // More than any kernel buffer holds; the queue's bound stops it early.
         let block = Bytes::from(vec![b'x'; 60_000]);
         for _ in 0..1_000 {
-            ours.send(flow, block.clone());
+            ours.send(flow, &block);
             tokio::task::yield_now().await;
         }
         assert!(matches!(closed(&mut ours).await, CloseReason::NotReading));

@@ -132,7 +132,7 @@ impl SipTask {
     fn drain(&mut self) {
         while let Some(output) = self.agent.poll_output() {
             match output {
-                Output::Send { flow, bytes } => self.transports.send(flow, bytes),
+                Output::Send { flow, bytes } => self.transports.send(flow, &bytes),
                 Output::Event(event) => self.tell(event),
                 Output::Trunk(notice) => trunk_notice(&notice),
                 Output::Count(counter) => {

@@ -268,12 +268,15 @@ impl UserAgent {
     pub(super) fn forget_dialogs(&mut self, usages: &mut [InviteUsage], now: Instant) {
         for usage in usages {
             self.dialogs.remove(usage.dialog().id());
-            usage.refuse_waiting();
-            while let Some(output) = usage.poll_output() {
-                if let usage::Output::Respond(key, response) = output {
-                    self.respond(&key, *response, now);
-                }
-            }
+            self.refuse_waiting(usage, now);
+        }
+    }
+
+    fn refuse_waiting(&mut self, usage: &mut InviteUsage, now: Instant) {
+        usage.refuse_waiting();
+        while let Some(output) = usage.poll_output() {
+            let usage::Output::Respond(key, response) = output else { continue };
+            self.respond(&key, *response, now);
         }
     }
 }

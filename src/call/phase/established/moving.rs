@@ -38,7 +38,7 @@ pub(super) enum Moving {
     /// The other side asked us to call somebody.
     Referred(Referred),
     /// Somebody called to take the other side's place.
-    Replacing(Box<Invitation>),
+    Replacing(Invitation),
 }
 
 /// See [`Moving::Referred`].
@@ -110,7 +110,7 @@ impl Established {
         }
         let (call, address) = (context.ids.call, context.trunk.media_address);
         context.worker(worker::Command::BindTrunk { call, leg, address });
-        self.moving = Some(Box::new(Moving::Replacing(invitation)));
+        self.moving = Some(Box::new(Moving::Replacing(*invitation)));
     }
 
     /// What happens on a trunk leg that is not the call's: the one that it moves to, or the one that it left.

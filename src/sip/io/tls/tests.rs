@@ -110,7 +110,7 @@ async fn closed(transports: &mut Transports) -> CloseReason {
 async fn refused(here: io::Config, there: io::Config) -> String {
     let (mut here, mut there) = (up(here).await, up(there).await);
     let path = flow(&here, there.tls_addresses()[0]);
-    here.send(path, PING.into());
+    here.send(path, &PING.into());
     let reason = tokio::select! {
         reason = closed(&mut here) => reason,
         arrived = message(&mut there) => panic!("{arrived:?}"),
@@ -141,13 +141,13 @@ async fn one_tls_connection_serves_every_message_both_ways_and_shows_the_listeni
     let authority = Authority::new();
     let (mut one, mut two) = (up(authority.config(&["127.0.0.1"])).await, up(authority.config(&["127.0.0.1"])).await);
     let path = flow(&one, two.tls_addresses()[0]);
-    one.send(path, PING.into());
-    one.send(path, PING.into());
+    one.send(path, &PING.into());
+    one.send(path, &PING.into());
     let (first, bytes) = message(&mut two).await;
     assert_eq!((first.transport, &bytes[..]), (Transport::Tls, PING.as_bytes()));
     assert_eq!(message(&mut two).await.0, first);
     assert_ne!(first.remote, one.tls_addresses()[0], "the stream has a port of its own");
-    two.send(first, PING.into());
+    two.send(first, &PING.into());
     let (reply, _) = message(&mut one).await;
     assert_eq!((reply.local, reply.remote), (one.tls_addresses()[0], path.remote), "what Contact will show");
     one.close(reply);
@@ -160,9 +160,9 @@ async fn tcp_and_tls_to_one_address_are_two_flows() {
     let (mut one, mut two) = (up(authority.config(&["127.0.0.1"])).await, up(authority.config(&["127.0.0.1"])).await);
     // In the clear to the TLS port: the peer ends it, and the message is not sent by the TLS stream that is open.
     let secure = flow(&one, two.tls_addresses()[0]);
-    one.send(secure, PING.into());
+    one.send(secure, &PING.into());
     message(&mut two).await;
-    one.send(Flow { transport: Transport::Tcp, ..secure }, PING.into());
+    one.send(Flow { transport: Transport::Tcp, ..secure }, &PING.into());
     let Inbound::Closed { flow, .. } = (loop {
         match one.recv().await {
             Inbound::Opened { .. } => {}
@@ -203,7 +203,7 @@ async fn the_configured_name_is_checked_and_sent_as_sni() {
             .with_single_cert(vec![certificate_in(&certificate)], PrivateKeyDer::from_pem_file(key).unwrap())
             .unwrap(),
     ));
-    ours.send(path, PING.into());
+    ours.send(path, &PING.into());
     let mut stream = acceptor.accept(listener.accept().await.unwrap().0).await.unwrap();
     assert_eq!(stream.get_ref().1.server_name(), Some("pbx.test"));
     let mut heard = vec![0; PING.len()];
@@ -218,7 +218,7 @@ async fn a_target_found_by_name_must_bear_that_name() {
     let path = flow(&ours, pbx.tls_addresses()[0]);
     let names = BTreeMap::from([(path.remote, "pbx.test".try_into().unwrap())]);
     ours.tls_clients.set_target_names(&TrunkName::new("pbx"), names);
-    ours.send(path, PING.into());
+    ours.send(path, &PING.into());
     assert_eq!(&message(&mut pbx).await.1[..], PING.as_bytes());
 }
 
@@ -235,7 +235,7 @@ async fn mutual_tls_takes_our_authoritys_certificate_and_nothing_else() {
     known.tls_files.trunks[0].certificate = Some(ours.issue("client", &["pbx.test"]));
     let (mut known, mut there) = (up(known).await, up(ours.mutual()).await);
     let path = flow(&known, there.tls_addresses()[0]);
-    known.send(path, PING.into());
+    known.send(path, &PING.into());
     assert_eq!(&message(&mut there).await.1[..], PING.as_bytes());
 }
 
@@ -252,7 +252,7 @@ async fn a_clients_certificate_must_bear_its_trunks_name() {
     refused(here.clone(), there("other.test")).await;
     let (mut here, mut there) = (up(here).await, up(there("pbx.test")).await);
     let path = flow(&here, there.tls_addresses()[0]);
-    here.send(path, PING.into());
+    here.send(path, &PING.into());
     message(&mut there).await;
 }
 
@@ -318,7 +318,7 @@ async fn a_tls_peer_that_does_not_read_is_closed_and_others_live() {
     let (path, _) = message(&mut ours).await;
     let block = Bytes::from(vec![b'x'; 60_000]);
     for _ in 0..1_000 {
-        ours.send(path, block.clone());
+        ours.send(path, &block);
         tokio::task::yield_now().await;
     }
     assert!(matches!(closed(&mut ours).await, CloseReason::NotReading));

@@ -121,11 +121,26 @@ impl Play {
         self.world.run(time);
         for agent in 0..2 {
             for event in std::mem::take(&mut self.world.events[agent]) {
-                self.accounts[agent].hear(&event);
-                if let Some(command) = reaction(&event, &mut self.rng) {
-                    self.world.command(agent, command);
-                }
+                self.heard(agent, &event);
             }
+        }
+    }
+
+    fn heard(&mut self, agent: usize, event: &Event) {
+        self.accounts[agent].hear(event);
+        if let Some(command) = reaction(event, &mut self.rng) {
+            self.world.command(agent, command);
+        }
+    }
+
+    fn act(&mut self, agent: usize, may_answer: bool) {
+        let Some(leg) = self.accounts[agent].leg.filter(|_| self.accounts[agent].ended == 0) else { return };
+        if agent == 1 && may_answer {
+            self.world.command(1, accept(leg));
+        }
+        if self.rng.random_bool(0.3) {
+            let command = wish(leg, &mut self.accounts[agent], &mut self.rng);
+            self.world.command(agent, command);
         }
     }
 
@@ -140,14 +155,7 @@ impl Play {
             let time = Duration::from_millis(self.rng.random_range(1..3_000));
             self.turn(time);
             for agent in 0..2 {
-                let Some(leg) = self.accounts[agent].leg.filter(|_| self.accounts[agent].ended == 0) else { continue };
-                if agent == 1 && turn >= answer_at {
-                    self.world.command(1, accept(leg));
-                }
-                if self.rng.random_bool(0.3) {
-                    let command = wish(leg, &mut self.accounts[agent], &mut self.rng);
-                    self.world.command(agent, command);
-                }
+                self.act(agent, turn >= answer_at);
             }
         }
         let loser = self.rng.random_range(0..2);
