@@ -30,6 +30,8 @@ use crate::sip::user_agent::Trunk;
 use crate::sip::user_agent::UserAgent;
 use crate::sip::user_agent::client::Outcome;
 use crate::sip::user_agent::client::Owner;
+use crate::sip::user_agent::peering::Direction;
+use crate::sip::user_agent::peering::NumberOf;
 use crate::sip::user_agent::usages::UsageEntry;
 use crate::sip::user_agent::usages::UsageMachine;
 
@@ -262,7 +264,8 @@ fn redirected_to(trunk: &Trunk, invite: &Request, response: &Response) -> Vec<St
         .filter(|contact| contact.uri.as_sip().is_some_and(|uri| is_ours(&uri.host)))
         .filter_map(|contact| {
             let user = contact.uri.user_unescaped().filter(|user| !user.is_empty())?;
-            Some((preference(contact.params.value("q")), user))
+            let number = trunk.peering.rewrite(Direction::In, NumberOf::Called, &user);
+            Some((preference(contact.params.value("q")), number))
         })
         .collect();
     users.sort_by_key(|(preference, _)| std::cmp::Reverse(*preference));

@@ -20,6 +20,8 @@ use crate::sip::message::SipUri;
 use crate::sip::message::Uri;
 use crate::sip::user_agent::UserAgent;
 use crate::sip::user_agent::identity::party;
+use crate::sip::user_agent::peering::Direction;
+use crate::sip::user_agent::peering::NumberOf;
 
 impl UserAgent {
     /// The call whose place a new INVITE takes (RFC 3891 3); `Err` is the response where there is none that it may.
@@ -82,13 +84,17 @@ impl UserAgent {
             (None, Some(uri)) => (uri.host.clone(), uri.port),
             (None, None) => return None,
         };
-        Some(refer::refer_to_value(&SipUri::with_user(&to.user, host, port).into(), None))
+        let peering = self.config.trunks.get(trunk).map(|trunk| &trunk.peering)?;
+        let user = peering.rewrite(Direction::Out, NumberOf::Called, &to.user);
+        Some(refer::refer_to_value(&SipUri::with_user(&user, host, port).into(), None))
     }
 
     /// The peer of `leg` asks for a transfer.
     pub(super) fn tell_referral(&mut self, leg: LegId, request: &Request) {
         let trunk = self.usages.get(&leg).map(|entry| entry.trunk);
         let (Some((user, replaces)), Some(trunk)) = (refer::refer_to(&request.headers), trunk) else { return };
+        let peering = self.config.trunks.get(trunk).map(|trunk| &trunk.peering);
+        let user = peering.map(|peering| peering.rewrite(Direction::In, NumberOf::Called, &user)).unwrap_or(user);
         let ours = replaces.as_ref().and_then(|replaces| self.leg_of(trunk, &replaces.dialog));
         let replaces_header = replaces.filter(|_| ours.is_none()).map(|replaces| replaces.value());
         let referred_by = request.headers.get(&HeaderName::ReferredBy).and_then(NameAddr::parse);

@@ -2,6 +2,7 @@
 
 mod bench;
 mod calls;
+mod challenges;
 mod chance;
 mod dialogs;
 mod offers;

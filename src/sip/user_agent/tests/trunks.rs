@@ -31,12 +31,12 @@ use crate::sip::user_agent::peering::Line;
 use crate::sip::user_agent::peering::NumberOf;
 use crate::sip::user_agent::peering::NumberRule;
 
-fn credentials(user: &str) -> Credentials {
+pub(super) fn credentials(user: &str) -> Credentials {
     let password = SecretString::from(format!("{user}-secret"));
     Credentials { username: user.to_owned(), password, realm: Some("pbx".to_owned()) }
 }
 
-fn line(number: &str, extension: &str) -> Line {
+pub(super) fn line(number: &str, extension: &str) -> Line {
     Line {
         aor: Uri::parse(&format!("sip:{number}@pbx.test")).unwrap(),
         contact_user: number.to_owned(),
@@ -57,12 +57,12 @@ fn two_targets(config: &mut Config) {
 }
 
 /// A response to the last request that was sent: with its Via, From, To, Call-ID and `CSeq`.
-fn respond(bench: &mut Bench, status: &str, more: &str) -> Vec<String> {
+pub(super) fn respond(bench: &mut Bench, status: &str, more: &str) -> Vec<String> {
     let (flow, request) = bench.sent.last().unwrap().clone();
     respond_to(bench, &flow.remote.to_string(), &request, status, more)
 }
 
-fn respond_to(bench: &mut Bench, from: &str, request: &str, status: &str, more: &str) -> Vec<String> {
+pub(super) fn respond_to(bench: &mut Bench, from: &str, request: &str, status: &str, more: &str) -> Vec<String> {
     let [via, caller, to, call_id, cseq] =
         ["Via", "From", "To", "Call-ID", "CSeq"].map(|name| header(request, name).to_owned());
     let to = if to.contains("tag=") { to } else { format!("{to};tag=peer") };
@@ -73,7 +73,7 @@ fn respond_to(bench: &mut Bench, from: &str, request: &str, status: &str, more: 
     )
 }
 
-fn challenge(nonce: &str, more: &str) -> String {
+pub(super) fn challenge(nonce: &str, more: &str) -> String {
     format!("WWW-Authenticate: Digest realm=\"pbx\", nonce=\"{nonce}\", qop=\"auth\"{more}\n")
 }
 
