@@ -180,3 +180,23 @@ pub enum DtmfMethod {
     /// SIP INFO with `application/dtmf-relay`.
     Info,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::routing::Emergency;
+
+    #[test]
+    fn an_emergency_number_brings_every_other_trunk_and_past_every_gate() {
+        let trunks = vec![TrunkName::new("site"), TrunkName::new("carrier")];
+        let emergency = Emergency { numbers: vec!["112".to_owned()], outside_prefix: "0".to_owned(), trunks };
+        let dial_plan = DialPlan { emergency, ..DialPlan::default() };
+        let config = Config { dial_plan, ..Config::default() };
+        for dialled in ["112", "0112"] {
+            let destination = config.destination(dialled).unwrap();
+            assert_eq!((destination.trunk, destination.number.as_str()), (TrunkName::new("site"), "112"));
+            assert_eq!(destination.emergency, Some(vec![TrunkName::new("carrier")]));
+        }
+        assert!(config.destination("110").is_err());
+    }
+}
