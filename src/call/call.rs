@@ -62,6 +62,7 @@ impl Call {
         }
         let Ground { ids, agent, trunk, config, clock, .. } = ground;
         let mut context = Context::new(ids, agent, trunk, config, record, (clock, now));
+        (context.party, _) = invitation.shown_caller();
         let phase = Phase::Routing(Routing::begin(invitation, hunt, &mut context, now));
         Self { context, phase }
     }

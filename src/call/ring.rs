@@ -86,12 +86,8 @@ pub struct Winner {
 impl Ring {
     /// Asks for the offers of whoever rings first.
     pub fn begin(hunt: Hunt, invitation: &Invitation, context: &mut Context, now: Instant) -> Self {
-        let caller = Caller {
-            from: invitation.from.user.expose().clone(),
-            to: invitation.called.clone(),
-            name: invitation.from.display_name.as_ref().map(|name| name.expose().clone()),
-            trunk: invitation.trunk.to_string(),
-        };
+        let (from, name) = invitation.shown_caller();
+        let caller = Caller { from, to: invitation.called.clone(), name, trunk: invitation.trunk.to_string() };
         let Hunt { candidates, one_by_one, ring_time, is_group } = hunt;
         let later = candidates.into();
         let mut ring = Self { caller, later, rung: Vec::new(), one_by_one, is_group, turn: ring_time, open: false };

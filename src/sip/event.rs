@@ -46,6 +46,18 @@ pub struct Invitation {
     pub headers: Vec<(String, String)>,
 }
 
+impl Invitation {
+    /// The caller's number and name as a phone may show them: empty for somebody who wants to stay unknown, though a
+    /// trusted trunk told us who it is (RFC 3325 7). The call's record keeps what the trunk said.
+    pub fn shown_caller(&self) -> (String, Option<String>) {
+        if self.anonymous {
+            return (String::new(), None);
+        }
+        let name = self.from.display_name.as_ref().map(|name| name.expose().clone());
+        (self.from.user.expose().clone(), name)
+    }
+}
+
 /// What happened on the trunk side, for the call room.
 #[derive(Debug, Clone)]
 pub enum Event {

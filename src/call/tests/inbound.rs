@@ -4,6 +4,8 @@ use super::OFFER;
 use super::Stage;
 use crate::call::Cause;
 use crate::call::Input;
+use crate::call::Output;
+use crate::pii::Pii;
 use crate::recording;
 use crate::recording::Obligation;
 use crate::signaling::CallRequest;
@@ -279,4 +281,21 @@ fn digits_are_sent_whole_or_not_at_all() {
     let sent =
         |command: &worker::Command| matches!(command, worker::Command::SendDtmf { digits, .. } if digits.len() == 3);
     assert!(stage.worker_got(sent));
+}
+
+#[test]
+fn somebody_who_wants_to_stay_unknown_is_on_no_page_and_in_the_record() {
+    let change = |invitation: &mut sip::Invitation| {
+        invitation.anonymous = true;
+        invitation.from.display_name = Some(Pii::new("Boss".to_owned()));
+    };
+    let mut stage = Stage::inbound_as(change);
+    stage.legs_made();
+    let shown = |n: &Notification| matches!(n, Notification::Incoming { from, name: None, .. } if from.is_empty());
+    assert!(stage.notified(shown));
+    assert_eq!(stage.call.standing().number, "");
+    stage.sip(sip::Event::Cancelled { leg: stage.ids.trunk_leg, reason: None });
+    hang_up_media(&mut stage);
+    let is_kept = |output: &Output| matches!(output, Output::Record(record) if record.remote_number == "600");
+    assert!(stage.outputs.iter().any(is_kept));
 }

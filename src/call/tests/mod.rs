@@ -179,6 +179,18 @@ impl Stage {
         Self { call, ids: ids(), now, outputs: Vec::new(), tokens: 0, replaced: false }.drained()
     }
 
+    /// A call that begins with an INVITE as `edit` makes it.
+    pub(super) fn inbound_as(edit: impl Fn(&mut Invitation)) -> Self {
+        let clock = Clock::system();
+        let now = clock.now();
+        let ground = ground(Obligation::Never, clock);
+        let hunt = alone(&ground);
+        let mut invitation = invitation(Some(OFFER));
+        edit(&mut invitation);
+        let call = Call::inbound(ground, hunt, invitation, now);
+        Self { call, ids: ids(), now, outputs: Vec::new(), tokens: 0, replaced: false }.drained()
+    }
+
     /// A ringing call of `hunt`, at a site that `edit` sets up.
     pub(super) fn inbound_at(edit: impl Fn(&mut Ground), hunt: impl Fn(&Ground) -> Hunt) -> Self {
         let clock = Clock::system();

@@ -193,9 +193,7 @@ impl Established {
             }
             Ok(sdp) => {
                 context.sip(sip::Command::Accept { leg, sdp });
-                let name = invitation.from.display_name.as_ref().map(|name| name.expose().clone());
-                let number = invitation.from.user.expose().clone();
-                self.switch(leg, trunk, (number, name), context);
+                self.switch(leg, trunk, invitation.shown_caller(), context);
                 context.sip(sip::Command::Bye { leg: old, reason: None });
             }
         }
