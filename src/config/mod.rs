@@ -8,6 +8,7 @@ mod error;
 mod media;
 mod raw;
 mod raw_calls;
+mod raw_trunk;
 mod rooms;
 mod secret;
 mod sip;
