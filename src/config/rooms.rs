@@ -1,8 +1,6 @@
 //! What each room makes of the file.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
-use std::ops::Range;
 use std::path::Path;
 
 use crate::auth::Role;
@@ -16,6 +14,7 @@ use crate::codec::TrunkCodec;
 use crate::config;
 use crate::config::Config;
 use crate::config::Http;
+use crate::config::addresses::check_shown;
 use crate::config::agents;
 use crate::config::error::ConfigError;
 use crate::config::error::Source;
@@ -178,22 +177,6 @@ fn dial_rule(
         strip: rule.strip,
         prepend: rule.prepend.clone(),
     })
-}
-
-/// A wildcard can be listened on, but no peer can be told to send there: the address to tell must be given.
-pub(super) fn check_shown(
-    bind: IpAddr,
-    at: Range<usize>,
-    shown: bool,
-    key: &str,
-    source: &Source,
-) -> Result<(), ConfigError> {
-    if bind.is_unspecified() && !shown {
-        let message =
-            format!("{bind} cannot be told to a peer; expected an address of this host, or `{key}` beside it");
-        return Err(source.wrong(at, message));
-    }
-    Ok(())
 }
 
 fn user_agent_trunk(
