@@ -231,7 +231,9 @@ pub const HTTP_REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 pub const HTTP_AUDIO_READ_BYTES: u64 = 65_536;
 
 // --- database ---
-/// Longest wait for one statement or a free connection.
+/// Longest wait for one statement, a connection for it included.
 pub const DATABASE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Longest wait for a connection: shorter, so that a database that cannot be reached is told from one that hangs.
+pub const DATABASE_CONNECTION_TIMEOUT: Duration = Duration::from_secs(3);
 /// Time between two looks at the database's health.
 pub const DATABASE_PROBE_INTERVAL: Duration = Duration::from_secs(2);

@@ -2,6 +2,7 @@
 //!
 //! Rooms never import this; the composition root does.
 
+mod addresses;
 mod agents;
 mod env;
 mod error;

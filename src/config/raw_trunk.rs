@@ -1,4 +1,4 @@
-//! The mirror of `[[trunk]]`, without its call keys.
+//! The mirror of `[[trunk]]`.
 
 use std::net::IpAddr;
 use std::path::PathBuf;

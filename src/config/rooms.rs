@@ -1,8 +1,6 @@
 //! What each room makes of the file.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
-use std::ops::Range;
 use std::path::Path;
 
 use crate::auth::Role;
@@ -16,6 +14,7 @@ use crate::codec::TrunkCodec;
 use crate::config;
 use crate::config::Config;
 use crate::config::Http;
+use crate::config::addresses::check_shown;
 use crate::config::agents;
 use crate::config::error::ConfigError;
 use crate::config::error::Source;
@@ -197,22 +196,6 @@ fn emergency(file: &raw::File, source: &Source) -> Result<Emergency, ConfigError
     }
     let numbers = file.dial.emergency.iter().map(|number| number.get_ref().clone()).collect();
     Ok(Emergency { numbers, outside_prefix: file.dial.outside_prefix.clone(), trunks })
-}
-
-/// A wildcard can be listened on, but no peer can be told to send there: the address to tell must be given.
-pub(super) fn check_shown(
-    bind: IpAddr,
-    at: Range<usize>,
-    shown: bool,
-    key: &str,
-    source: &Source,
-) -> Result<(), ConfigError> {
-    if bind.is_unspecified() && !shown {
-        let message =
-            format!("{bind} cannot be told to a peer; expected an address of this host, or `{key}` beside it");
-        return Err(source.wrong(at, message));
-    }
-    Ok(())
 }
 
 fn workers(media: &raw::Media, source: &Source) -> Result<Option<usize>, ConfigError> {

@@ -8,10 +8,10 @@ use std::path::PathBuf;
 use rustls::pki_types::ServerName;
 
 use crate::config::SipListen;
+use crate::config::addresses::check_shown;
 use crate::config::error::ConfigError;
 use crate::config::error::Source;
 use crate::config::raw;
-use crate::config::rooms::check_shown;
 use crate::config::secret;
 use crate::ids::TrunkName;
 use crate::sip::Transport;

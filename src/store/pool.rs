@@ -11,6 +11,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::ids::NodeId;
+use crate::limits::DATABASE_CONNECTION_TIMEOUT;
 use crate::limits::DATABASE_PROBE_INTERVAL;
 use crate::limits::DATABASE_TIMEOUT;
 
@@ -83,7 +84,7 @@ impl Pool {
         let options = options.application_name("tandem").options([("statement_timeout", timeout_ms)]);
         let connections = PgPoolOptions::new()
             .max_connections(connections_max.max(1))
-            .acquire_timeout(DATABASE_TIMEOUT)
+            .acquire_timeout(DATABASE_CONNECTION_TIMEOUT)
             .max_lifetime(Duration::from_mins(30))
             .connect_lazy_with(options);
         Ok(Self { connections, node, health: watch::Sender::new(Err("not asked yet".to_owned())) })

@@ -115,7 +115,7 @@ fn a_challenged_update_refreshes_the_session_all_the_same() {
     let tag = super::bench::to_tag(bench.last());
     bench.say(&request("ACK", 1, "b2", &tag, ""));
     bench.words();
-    assert_eq!(bench.wait(Duration::from_secs(300)), ["UPDATE sip:2000@10.0.0.2:5060 SIP/2.0"]);
+    assert_eq!(bench.wait(Duration::from_mins(5)), ["UPDATE sip:2000@10.0.0.2:5060 SIP/2.0"]);
     let second = challenged(&mut bench, "UPDATE");
     assert_eq!(header(&second, "Session-Expires"), "600;refresher=uac");
     respond(&mut bench, "200 OK", "Session-Expires: 600;refresher=uac\n");
