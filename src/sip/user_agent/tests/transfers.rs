@@ -23,6 +23,9 @@ use crate::sip::ReferTarget;
 use crate::sip::Refusal;
 use crate::sip::StatusCode;
 use crate::sip::user_agent::Trunk;
+use crate::sip::user_agent::peering::Direction;
+use crate::sip::user_agent::peering::NumberOf;
+use crate::sip::user_agent::peering::NumberRule;
 
 fn refer(leg: LegId, user: &str, replaces: Option<LegId>) -> Command {
     Command::Refer { leg, to: ReferTarget { user: user.to_owned(), replaces } }
@@ -262,6 +265,32 @@ fn a_redirect_names_the_users_at_the_trunks_own_hosts_only() {
     let Some(Event::Refused { status, redirect, .. }) = bench.events.last() else { panic!() };
     assert_eq!(status.as_u16(), 302);
     assert_eq!(redirect, &["2", "1"]);
+}
+
+#[test]
+fn transfers_and_redirects_name_numbers_as_their_side_writes_them() {
+    let rule = |direction, prefix: &str, strip, prepend: &str| NumberRule {
+        direction,
+        number_of: NumberOf::Called,
+        prefix: prefix.to_owned(),
+        digits_min: 4,
+        digits_max: 15,
+        strip,
+        prepend: prepend.to_owned(),
+    };
+    let numbers = vec![rule(Direction::In, "0", 1, "+49"), rule(Direction::Out, "+49", 3, "0")];
+    let mut bench = Bench::with(|config| config.trunks[0].peering.numbers = numbers);
+    let (leg, tag) = bench.talking();
+    bench.command(refer(leg, "+49301005", None));
+    assert!(header(bench.last(), "Refer-To").contains("sip:0301005@"), "{}", bench.last());
+    bench.say(&request("REFER", 2, "r1", &tag, "Refer-To: <sip:0301006@10.0.0.2>\n\n"));
+    assert_eq!(bench.words(), ["referred to +49301006"]);
+    bench.command(invite(1));
+    let moved = response_with(bench.last(), "302 Moved Temporarily", "")
+        .replace("<sip:2000@10.0.0.2:5060>\n\n", "<sip:0301007@10.0.0.2>\n\n");
+    bench.say(&moved);
+    let Some(Event::Refused { redirect, .. }) = bench.events.last() else { panic!() };
+    assert_eq!(redirect, &["+49301007"]);
 }
 
 #[test]
