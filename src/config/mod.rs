@@ -165,6 +165,18 @@ mod tests {
     }
 
     #[test]
+    fn required_recordings_are_not_refused_before_the_others() {
+        let marks = |keys: &str| {
+            let source = source(&EXAMPLE.replace("# shed_at_percent = 85\n# refuse_at_percent = 95", keys));
+            rooms::watermarks(&parse(&source, Vec::new()).unwrap().recording, &source)
+        };
+        let taken = marks("refuse_at_percent = 60").unwrap();
+        assert_eq!((taken.shed_percent, taken.refuse_percent), (60, 60));
+        let complaint = marks("shed_at_percent = 90\nrefuse_at_percent = 80").unwrap_err().to_string();
+        assert!(complaint.contains("expected a percentage from 0 to 80"), "{complaint}");
+    }
+
+    #[test]
     fn a_wrong_value_says_what_was_expected() {
         let text = EXAMPLE.replace("trunk_ports = \"20000-29999\"", "trunk_ports = \"29999\"");
         let complaint = complaint(&text);

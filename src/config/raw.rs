@@ -288,6 +288,8 @@ pub(super) struct Recording {
     pub(super) spool_dir: PathBuf,
     pub(super) store_dir: PathBuf,
     pub(super) node_key_file: PathBuf,
+    pub(super) shed_at_percent: Option<Spanned<u8>>,
+    pub(super) refuse_at_percent: Option<Spanned<u8>>,
 }
 
 #[derive(Debug, Deserialize)]

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use toml::Spanned;
+
 use crate::auth::Role;
 use crate::auth::io::desk::DeskConfig;
 use crate::auth::io::ldap::LdapBind;
@@ -66,7 +68,7 @@ pub(super) fn build(file: raw::File, source: &Source) -> Result<Config, ConfigEr
             file.database.owner_url,
             file.database.owner_url_file.map(|path| secret::beside(&folder, path)).as_deref(),
         )?,
-        recording: recording(&file.recording, &file.vault, &folder),
+        recording: recording(&file.recording, &file.vault, &folder, source)?,
         vault_private_key_file: file.vault.private_key_file.map(|path| secret::beside(&folder, path)),
         call,
     })
@@ -305,12 +307,33 @@ fn worker(media: &raw::Media, source: &Source) -> Result<crate::worker::io::Conf
     })
 }
 
-fn recording(recording: &raw::Recording, vault: &raw::Vault, folder: &Path) -> RecordingConfig {
-    RecordingConfig {
+fn recording(
+    recording: &raw::Recording,
+    vault: &raw::Vault,
+    folder: &Path,
+    source: &Source,
+) -> Result<RecordingConfig, ConfigError> {
+    Ok(RecordingConfig {
         spool_dir: folder.join(&recording.spool_dir),
         store_dir: folder.join(&recording.store_dir),
         node_key_file: folder.join(&recording.node_key_file),
         recipient_files: vault.recipients.get_ref().iter().map(|file| folder.join(file)).collect(),
-        watermarks: Watermarks::default(),
-    }
+        watermarks: watermarks(recording, source)?,
+    })
+}
+
+/// When the spool's disk is too full for a recording: for one that may be missed never later than for one that must be.
+pub(super) fn watermarks(recording: &raw::Recording, source: &Source) -> Result<Watermarks, ConfigError> {
+    let percent = |key: &Option<Spanned<u8>>, default: u8, limit: u8| match key {
+        Some(key) if *key.get_ref() > limit => {
+            let message = format!("{} is too much; expected a percentage from 0 to {limit}", key.get_ref());
+            Err(source.wrong(key.span(), message))
+        }
+        Some(key) => Ok(*key.get_ref()),
+        None => Ok(default.min(limit)),
+    };
+    let defaults = Watermarks::default();
+    let refuse_percent = percent(&recording.refuse_at_percent, defaults.refuse_percent, 100)?;
+    let shed_percent = percent(&recording.shed_at_percent, defaults.shed_percent, refuse_percent)?;
+    Ok(Watermarks { shed_percent, refuse_percent })
 }

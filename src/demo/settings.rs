@@ -184,6 +184,9 @@ owner_url = {owner}
 spool_dir = "spool"
 store_dir = {store}
 node_key_file = "keys/node.key"
+# A developer's disk is often fuller than a recorder's may be.
+shed_at_percent = 100
+refuse_at_percent = 100
 
 [vault]
 recipients = ["keys/vault.key.pub"]
