@@ -42,7 +42,7 @@ fuzz:
 
 # What signalling costs, beside rsipstack: a table, and target/bench/signalling.json.
 bench:
-	cd benches/signaling && cargo run --locked
+	cd benches/signaling && cargo run --release --locked
 
 install-demo:
 	.ci/install demo

@@ -21,8 +21,12 @@ use tandem::sip::{Body, Command, EndCause, Event, OutgoingInvite, Party, ReferTa
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-const ANSWER: &[u8] =
-    b"v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\nm=audio 9 RTP/AVP 0\r\n";
+/// `make bench` builds its own package; that its calls still end is proven here.
+#[path = "../benches/signaling/src/tandem_side.rs"]
+mod bench_side;
+
+/// What is offered and answered.
+const SDP: &str = "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\nm=audio 9 RTP/AVP 0\r\n";
 
 struct Gateway {
     udp: SocketAddr,
@@ -100,7 +104,7 @@ fn answer(handle: &task::SipHandle, event: Event) -> usize {
             let leg = invitation.leg;
             assert_eq!(invitation.called, "1001");
             handle.try_send(Command::Provisional { leg, status: StatusCode::RINGING, body: None }).unwrap();
-            handle.try_send(Command::Accept { leg, sdp: Bytes::from_static(ANSWER) }).unwrap();
+            handle.try_send(Command::Accept { leg, sdp: Bytes::from_static(SDP.as_bytes()) }).unwrap();
             0
         }
         Event::Acknowledged { .. } => 0,
@@ -162,7 +166,7 @@ fn invite(leg: LegId) -> OutgoingInvite {
         called: "600".to_owned(),
         from: Party { user: Pii::new("1001".to_owned()), display_name: None },
         session_id: SessionId::from_bytes([9; 16]),
-        offer: Some(Bytes::from_static(ANSWER)),
+        offer: Some(Bytes::from_static(SDP.as_bytes())),
         replaces: None,
         anonymous: false,
         headers: Vec::new(),
@@ -195,10 +199,10 @@ async fn we_call_sipp_over_tcp() {
 /// Early media and the answer for whoever calls; what the peer asks for within the call is granted.
 fn grant(handle: &task::SipHandle, event: &Event) {
     let send = |command| handle.try_send(command).unwrap();
-    let sdp = || Bytes::from_static(ANSWER);
+    let sdp = || Bytes::from_static(SDP.as_bytes());
     match event {
         Event::Invited(invitation) => {
-            let (leg, body) = (invitation.leg, invitation.offer.as_ref().map(|_| Body::sdp(ANSWER)));
+            let (leg, body) = (invitation.leg, invitation.offer.as_ref().map(|_| Body::sdp(SDP.as_bytes())));
             send(Command::Provisional { leg, status: StatusCode::SESSION_PROGRESS, body });
             send(Command::Accept { leg, sdp: sdp() });
         }
@@ -309,7 +313,7 @@ async fn our_late_offer_is_answered_in_the_ack() {
     let wanted = OutgoingInvite { offer: None, ..invite(first_leg()) };
     outbound("uas_late_offer", Terms::default(), wanted, |handle, event| {
         if let Event::Accepted { leg, .. } = event {
-            handle.try_send(Command::Answer { leg: *leg, sdp: Bytes::from_static(ANSWER) }).unwrap();
+            handle.try_send(Command::Answer { leg: *leg, sdp: Bytes::from_static(SDP.as_bytes()) }).unwrap();
             hang_up(handle);
         }
     })
@@ -321,7 +325,7 @@ async fn our_reinvite_gets_through_after_a_491() {
     outbound("uas_reinvited", Terms::default(), invite(first_leg()), |handle, event| {
         assert!(!matches!(event, Event::RenegotiationFailed { .. }), "{event:?}");
         if let Event::Accepted { leg, .. } = event {
-            handle.try_send(Command::Reinvite { leg: *leg, sdp: Bytes::from_static(ANSWER) }).unwrap();
+            handle.try_send(Command::Reinvite { leg: *leg, sdp: Bytes::from_static(SDP.as_bytes()) }).unwrap();
         } else if matches!(event, Event::Renegotiated { .. }) {
             hang_up(handle);
         }
@@ -353,4 +357,16 @@ async fn a_session_that_is_too_brief_for_the_callee_is_asked_for_longer() {
         }
     })
     .await;
+}
+
+#[tokio::test]
+async fn the_calls_that_the_benchmark_measures_end() {
+    let options = "OPTIONS sip:a@b SIP/2.0\r\nVia: SIP/2.0/UDP c;branch=z9hG4bK1\r\nFrom: <sip:d@e>;tag=1\r\nTo: <sip:a@b>\r\n\
+                   Call-ID: 1\r\nCSeq: 1 OPTIONS\r\n\r\n";
+    assert_eq!(bench_side::parse(options.as_bytes()).unwrap().method.as_str(), "OPTIONS");
+    let mut pair = bench_side::Pair::new();
+    (0..3).for_each(|_| pair.call().unwrap());
+    pair.idle(Duration::from_mins(1));
+    let mut shells = bench_side::Shells::start().await.unwrap();
+    tokio::time::timeout(Duration::from_secs(30), shells.calls(10, 4)).await.unwrap().unwrap();
 }

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use bytes::Bytes;
 use rand::SeedableRng as _;
 use rand::rngs::StdRng;
@@ -43,7 +43,11 @@ fn invite(number: u32) -> Command {
         called: "1001".to_owned(),
         from: Party { user: Pii::new("2000".to_owned()), display_name: Some(Pii::new("Ann".to_owned())) },
         session_id: SessionId::from_bytes(u128::from(number).to_be_bytes()),
-        offer: Bytes::from_static(SDP.as_bytes()),
+        offer: Some(Bytes::from_static(SDP.as_bytes())),
+        replaces: None,
+        anonymous: false,
+        headers: Vec::new(),
+        user_to_user: None,
     })
 }
 
@@ -57,16 +61,17 @@ fn accept(leg: LegId) -> Command {
 
 /// What the owner of one agent answers to an event; and whether its call is over.
 fn react(event: &Event) -> (Vec<Command>, bool) {
-    match event {
-        Event::Invited(invitation) => (vec![ringing(invitation.leg), accept(invitation.leg)], false),
-        Event::Accepted { leg, .. } => (vec![Command::Bye { leg: *leg, reason: None }], false),
-        Event::Ended { cause: EndCause::LocalBye, .. } => (Vec::new(), true),
-        _ => (Vec::new(), false),
+    if let Event::Invited(invitation) = event {
+        return (vec![ringing(invitation.leg), accept(invitation.leg)], false);
     }
+    if let Event::Accepted { leg, .. } = event {
+        return (vec![Command::Bye { leg: *leg, reason: None }], false);
+    }
+    (Vec::new(), matches!(event, Event::Ended { cause: EndCause::LocalBye, .. }))
 }
 
 /// Two agents on a perfect wire. Time stands still but where it is moved.
-pub struct Pair {
+pub(crate) struct Pair {
     agents: [UserAgent; 2],
     addresses: [SocketAddr; 2],
     now: Instant,
@@ -74,7 +79,7 @@ pub struct Pair {
 }
 
 impl Pair {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let clock = Clock::system();
         let addresses = [SocketAddr::from(([10, 0, 0, 1], 5060)), SocketAddr::from(([10, 0, 0, 2], 5060))];
         let [one, two] = addresses;
@@ -82,47 +87,51 @@ impl Pair {
     }
 
     /// Places a call from the first to the second, answers it and ends it.
-    pub fn call(&mut self) -> Result<()> {
+    pub(crate) fn call(&mut self) -> Result<()> {
         let mut inputs: VecDeque<(usize, Input)> = VecDeque::from([(0, Input::Command(invite(self.next)))]);
         self.next += 1;
         let mut over = false;
         while let Some((who, input)) = inputs.pop_front() {
             self.agents[who].handle(input, self.now);
             while let Some(output) = self.agents[who].poll_output() {
-                match output {
-                    Output::Send { flow, bytes } => {
-                        let there = Flow { local: flow.remote, remote: flow.local, ..flow };
-                        let whom = usize::from(there.local == self.addresses[1]);
-                        inputs.push_back((whom, Input::Received { flow: there, bytes }));
-                    }
-                    Output::Event(event) => {
-                        let (commands, is_over) = react(&event);
-                        over |= is_over;
-                        inputs.extend(commands.into_iter().map(|command| (who, Input::Command(command))));
-                    }
-                    _ => {}
-                }
+                over |= self.carry(who, output, &mut inputs);
             }
         }
         ensure!(over, "the call did not end");
         Ok(())
     }
 
-    /// Lets `time` pass.
-    pub fn idle(&mut self, time: Duration) {
-        let end = self.now + time;
-        for agent in &mut self.agents {
-            while let Some((at, _)) = agent.poll_timeout().filter(|(at, _)| *at <= end) {
-                agent.handle_timeout(at);
-                while agent.poll_output().is_some() {}
-            }
+    /// Brings what agent `who` puts out to where it belongs; whether the call is over.
+    fn carry(&self, who: usize, output: Output, inputs: &mut VecDeque<(usize, Input)>) -> bool {
+        if let Output::Send { flow, bytes } = output {
+            let there = Flow { local: flow.remote, remote: flow.local, ..flow };
+            let whom = usize::from(there.local == self.addresses[1]);
+            inputs.push_back((whom, Input::Received { flow: there, bytes }));
+            return false;
         }
+        let Output::Event(event) = output else { return false };
+        let (commands, is_over) = react(&event);
+        inputs.extend(commands.into_iter().map(|command| (who, Input::Command(command))));
+        is_over
+    }
+
+    /// Lets `time` pass.
+    pub(crate) fn idle(&mut self, time: Duration) {
+        let end = self.now + time;
+        self.agents.iter_mut().for_each(|agent| idle(agent, end));
         self.now = end;
     }
 }
 
+fn idle(agent: &mut UserAgent, end: Instant) {
+    while let Some((at, _)) = agent.poll_timeout().filter(|(at, _)| *at <= end) {
+        agent.handle_timeout(at);
+        while agent.poll_output().is_some() {}
+    }
+}
+
 /// Two shells over loopback UDP.
-pub struct Shells {
+pub(crate) struct Shells {
     caller: (task::SipHandle, mpsc::Receiver<Event>),
     callee: (task::SipHandle, mpsc::Receiver<Event>),
     stop: CancellationToken,
@@ -130,7 +139,7 @@ pub struct Shells {
 }
 
 impl Shells {
-    pub async fn start() -> Result<Self> {
+    pub(crate) async fn start() -> Result<Self> {
         let (here, there) = (bind().await?, bind().await?);
         let (one, two) = (here.udp_addresses()[0], there.udp_addresses()[0]);
         let stop = CancellationToken::new();
@@ -145,7 +154,7 @@ impl Shells {
     }
 
     /// Places `count` calls, `at_once` of them at any time.
-    pub async fn calls(&mut self, count: u32, at_once: u32) -> Result<()> {
+    pub(crate) async fn calls(&mut self, count: u32, at_once: u32) -> Result<()> {
         let last = self.next + count;
         let mut over = 0;
         for _ in 0..at_once.min(count) {
@@ -159,11 +168,9 @@ impl Shells {
             let (commands, is_over) = react(&event.context("a shell ended")?);
             let handle = if of_caller { &self.caller.0 } else { &self.callee.0 };
             commands.into_iter().try_for_each(|command| handle.try_send(command))?;
-            if is_over {
-                over += 1;
-                if self.next < last {
-                    self.begin()?;
-                }
+            over += u32::from(is_over);
+            if is_over && self.next < last {
+                self.begin()?;
             }
         }
         Ok(())
@@ -188,9 +195,8 @@ async fn bind() -> Result<Transports> {
 }
 
 /// Reads a message as the user agent does.
-pub fn parse(bytes: &[u8]) -> Result<Request> {
-    match sanity::admit(bytes) {
-        Admission::Message(Message::Request(request)) => Ok(request),
-        other => anyhow::bail!("not admitted: {other:?}"),
-    }
+pub(crate) fn parse(bytes: &[u8]) -> Result<Request> {
+    let admission = sanity::admit(bytes);
+    let Admission::Message(Message::Request(request)) = admission else { bail!("not admitted: {admission:?}") };
+    Ok(request)
 }

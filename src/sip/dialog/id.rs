@@ -24,14 +24,12 @@ impl DialogId {
 
     /// The dialog that a received request names: our tag is in To. `None` without a To tag or a Call-ID.
     pub fn of_request(headers: &Headers) -> Option<Self> {
-        let (to, from) = (headers.to().ok()?, headers.from().ok()?);
-        Some(Self::new(headers.call_id().ok()?, to.tag()?, from.tag().unwrap_or_default()))
+        Some(Self::new(headers.call_id().ok()?, headers.to_tag()?, headers.from_tag().unwrap_or_default()))
     }
 
     /// The dialog that a received response names: our tag is in From.
     pub fn of_response(headers: &Headers) -> Option<Self> {
-        let (to, from) = (headers.to().ok()?, headers.from().ok()?);
-        Some(Self::new(headers.call_id().ok()?, from.tag()?, to.tag().unwrap_or_default()))
+        Some(Self::new(headers.call_id().ok()?, headers.from_tag()?, headers.to_tag().unwrap_or_default()))
     }
 
     /// SIP's Call-ID.

@@ -144,7 +144,7 @@ impl DigestParams {
 
     fn parse_line(line: &str) -> Vec<Self> {
         let mut found: Vec<(bool, Self)> = Vec::new();
-        for piece in scan::split_outside(line, ',', false) {
+        for piece in scan::split_outside(line, b',', false) {
             let mut piece = scan::trim(piece);
             // `Scheme name=value` begins a challenge, `name=value` goes on with it.
             let scheme = piece.split_once([' ', '\t']).map(|(scheme, rest)| (scheme, scan::trim(rest)));

@@ -47,7 +47,7 @@ impl Request {
         let mut request = Self::new(method, invite.uri.clone());
         let headers = &mut request.headers;
         if let Some(line) = invite.headers.get(&HeaderName::Via) {
-            let top = scan::split_outside(line, ',', true).into_iter().next().unwrap_or_default();
+            let top = scan::split_outside(line, b',', true).next().unwrap_or_default();
             headers.push(HeaderName::Via, scan::trim(top));
         }
         headers.push(HeaderName::MaxForwards, "70");

@@ -3,6 +3,8 @@
 //! This is the first code that sees bytes from the network. It keeps going after a fault, so that a refusal can
 //! still name its request.
 
+use std::borrow::Cow;
+
 use crate::limits::SIP_HEADERS_MAX;
 use crate::sip::StatusCode;
 use crate::sip::message::ParseError;
@@ -12,6 +14,9 @@ use crate::sip::message::method::Method;
 use crate::sip::message::raw_text;
 use crate::sip::message::scan;
 use crate::sip::message::uri::Uri;
+
+/// How many header fields room is made for at once: what most messages have.
+const FIELDS_USUAL: usize = 16;
 
 /// A head as it was read, with its first fault.
 #[derive(Debug)]
@@ -34,26 +39,28 @@ pub(crate) enum StartLine {
 /// The end of the head in `bytes`: the offset just past the empty line. Begins to look at `from`.
 pub(crate) fn end_of_head(bytes: &[u8], from: usize) -> Option<usize> {
     let tail = bytes.get(from..)?;
-    tail.windows(4).position(|window| window == b"\r\n\r\n").map(|at| from + at + 4)
+    memchr::memmem::find(tail, b"\r\n\r\n").map(|at| from + at + 4)
 }
 
 /// Reads the lines of a head. The empty line at its end may be there or not.
 pub(crate) fn parse_head(bytes: &[u8]) -> Head {
     let mut lines = Lines(bytes);
     let start_line = lines.next().unwrap_or_default();
-    let mut head = Head { start_line: raw_text::decode(start_line), headers: Headers::new(), fault: None };
+    let mut head =
+        Head { start_line: raw_text::decode(start_line), headers: Headers::with_capacity(FIELDS_USUAL), fault: None };
     if has_line_break(start_line) {
         head.fault = Some(ParseError::LineBreak);
     }
-    let mut field: Option<Vec<u8>> = None;
+    let mut field: Option<Cow<'_, [u8]>> = None;
     for line in lines.take_while(|line| !line.is_empty()) {
         if has_line_break(line) {
             head.fault.get_or_insert(ParseError::LineBreak);
         }
         if !line.starts_with(b" ") && !line.starts_with(b"\t") {
-            head.take_field(field.replace(line.to_vec()));
+            head.take_field(field.replace(Cow::Borrowed(line)));
         } else if let Some(field) = &mut field {
             // A folded line is one space (RFC 3261 7.3.1).
+            let field = field.to_mut();
             field.truncate(field.trim_ascii_end().len());
             field.push(b' ');
             field.extend_from_slice(line.trim_ascii_start());
@@ -66,19 +73,20 @@ pub(crate) fn parse_head(bytes: &[u8]) -> Head {
 }
 
 impl Head {
-    fn take_field(&mut self, line: Option<Vec<u8>>) {
+    fn take_field(&mut self, line: Option<Cow<'_, [u8]>>) {
         let Some(line) = line else { return };
         if self.headers.len() == SIP_HEADERS_MAX {
             self.fault.get_or_insert(ParseError::TooManyHeaders);
             return;
         }
-        let line = raw_text::decode(&line);
-        match line.split_once(':') {
-            Some((name, value)) if scan::is_token(name.trim_end_matches(scan::is_space)) => {
-                let name = HeaderName::from_wire(name.trim_end_matches(scan::is_space));
-                self.headers.push(name, scan::trim(value));
+        let colon = memchr::memchr(b':', &line).unwrap_or(line.len());
+        let (name, value) = line.split_at_checked(colon).unwrap_or_default();
+        let name = std::str::from_utf8(name).unwrap_or_default().trim_end_matches(scan::is_space);
+        match value.strip_prefix(b":") {
+            Some(value) if scan::is_token(name) => {
+                self.headers.push(HeaderName::from_wire(name), raw_text::decode(scan::trim_bytes(value)));
             }
-            _ => {
+            Some(_) | None => {
                 self.fault.get_or_insert(ParseError::HeaderLine);
             }
         }
@@ -128,7 +136,7 @@ fn is_version(text: &str) -> bool {
 }
 
 fn has_line_break(line: &[u8]) -> bool {
-    line.iter().any(|byte| matches!(byte, b'\r' | b'\n'))
+    memchr::memchr2(b'\r', b'\n', line).is_some()
 }
 
 /// Lines ended by CRLF, without it.
@@ -141,7 +149,8 @@ impl<'a> Iterator for Lines<'a> {
         if self.0.is_empty() {
             return None;
         }
-        let at = self.0.windows(2).position(|window| window == b"\r\n");
+        let ends = memchr::memchr_iter(b'\n', self.0).filter_map(|at| at.checked_sub(1));
+        let at = ends.into_iter().find(|at| self.0.get(*at) == Some(&b'\r'));
         let (line, rest) = self.0.split_at_checked(at.unwrap_or(self.0.len()))?;
         self.0 = rest.get(2..).unwrap_or_default();
         Some(line)

@@ -2,6 +2,7 @@
 
 use std::cmp::Ordering;
 use std::fmt;
+use std::mem::discriminant;
 
 macro_rules! header_names {
     ($($variant:ident $name:literal $($compact:literal)?,)*) => {
@@ -100,10 +101,12 @@ header_names! {
 impl HeaderName {
     /// The name that `text` writes, in full or compact. Any text is a name here; tokens are checked on the wire.
     pub fn from_wire(text: &str) -> Self {
+        let is_compact = text.len() == 1;
         Self::KNOWN
             .iter()
             .find(|(name, compact, _)| {
-                name.eq_ignore_ascii_case(text) || compact.is_some_and(|compact| compact.eq_ignore_ascii_case(text))
+                let known = if is_compact { compact.unwrap_or_default() } else { name };
+                known.eq_ignore_ascii_case(text)
             })
             .map_or_else(|| Self::Other(text.to_owned()), |(_, _, name)| name.clone())
     }
@@ -111,7 +114,10 @@ impl HeaderName {
 
 impl PartialEq for HeaderName {
     fn eq(&self, other: &Self) -> bool {
-        self.as_str().eq_ignore_ascii_case(other.as_str())
+        match (self, other) {
+            (Self::Other(_), _) | (_, Self::Other(_)) => self.as_str().eq_ignore_ascii_case(other.as_str()),
+            _ => discriminant(self) == discriminant(other),
+        }
     }
 }
 

@@ -21,6 +21,11 @@ impl Headers {
         Self { fields: Vec::new() }
     }
 
+    /// No fields, and room for `count`.
+    pub(crate) fn with_capacity(count: usize) -> Self {
+        Self { fields: Vec::with_capacity(count) }
+    }
+
     /// The value of the first field of that name.
     pub fn get(&self, name: &HeaderName) -> Option<&str> {
         self.get_all(name).next()
@@ -35,7 +40,7 @@ impl Headers {
     ///
     /// Empty values are kept, so that a parser can refuse them.
     pub fn values(&self, name: &HeaderName) -> Vec<&str> {
-        self.get_all(name).flat_map(|line| scan::split_outside(line, ',', true)).map(scan::trim).collect()
+        self.get_all(name).flat_map(|line| scan::split_outside(line, b',', true)).map(scan::trim).collect()
     }
 
     /// Whether a list header such as Require or Supported names `token`, without regard to case.
@@ -83,9 +88,7 @@ impl Headers {
     pub fn set_top_via(&mut self, via: &Via) {
         if let Some((_, line)) = self.fields.iter_mut().find(|(name, _)| *name == HeaderName::Via) {
             let mut values = vec![via.to_string()];
-            values.extend(
-                scan::split_outside(line, ',', true).into_iter().skip(1).map(|value| scan::trim(value).to_owned()),
-            );
+            values.extend(scan::split_outside(line, b',', true).skip(1).map(|value| scan::trim(value).to_owned()));
             *line = values.join(", ");
         }
     }
@@ -120,7 +123,8 @@ impl fmt::Debug for Headers {
 
 /// The value on one line, without white space at its ends.
 fn one_line(value: String) -> String {
-    let value = if value.contains(['\r', '\n']) { value.replace(['\r', '\n'], " ") } else { value };
+    let broken = memchr::memchr2(b'\r', b'\n', value.as_bytes()).is_some();
+    let value = if broken { value.replace(['\r', '\n'], " ") } else { value };
     let trimmed = scan::trim(&value);
     if trimmed.len() == value.len() { value } else { trimmed.to_owned() }
 }

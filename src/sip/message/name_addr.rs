@@ -61,6 +61,17 @@ impl NameAddr {
         })
     }
 
+    /// The `tag` parameter of a value that [`Self::parse`] takes, read without the rest.
+    pub(crate) fn tag_in(text: &str) -> Option<&str> {
+        let text = scan::trim(text);
+        let rest = if text.starts_with('"') { scan::after_quoted_string(text)? } else { text };
+        let params = match rest.split_once('<') {
+            Some((_, rest)) => rest.split_once('>')?.1,
+            None => rest.get(rest.find(';')?..)?,
+        };
+        Params::value_in(params, "tag").filter(|tag| !tag.is_empty())
+    }
+
     /// The `tag` parameter; `None` where absent or empty.
     pub fn tag(&self) -> Option<&str> {
         self.params.value("tag").filter(|tag| !tag.is_empty())
@@ -104,6 +115,19 @@ mod tests {
         assert_eq!(name("<sip:a@b>"), None);
         assert_eq!(name("\"\" <sip:a@b>"), None);
         assert_eq!(name(&format!("\"M{}ller\" <sip:a@b>", raw_text::decode(b"\xfc"))).as_deref(), Some("Müller"));
+    }
+
+    #[test]
+    fn a_tag_is_read_alone_as_it_is_with_the_rest() {
+        for text in [
+            r#""a;tag=1 \" <x>" <sip:b@c;tag=2>  ; q=1 ; TAG = 3"#,
+            "<sip:b@c;tag=2>",
+            "sip:b@c;tag=4",
+            "sip:b@c",
+            r#"<sip:b@c>;x="a;tag=5";tag=6;tag=7"#,
+        ] {
+            assert_eq!(NameAddr::tag_in(text), NameAddr::parse(text).unwrap().tag(), "{text}");
+        }
     }
 
     #[test]

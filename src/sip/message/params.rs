@@ -23,13 +23,20 @@ impl Params {
         if text.is_empty() {
             return Some(Self::new());
         }
-        let pieces = scan::split_outside(text.strip_prefix(';')?, ';', false);
-        pieces.into_iter().map(header_param).collect::<Option<_>>().map(Self)
+        header_params(text.strip_prefix(';')?).map(|param| param.map(owned)).collect::<Option<_>>().map(Self)
+    }
+
+    /// The value of one parameter in `text`, which [`Self::parse_header`] takes: for whoever needs no other.
+    pub(crate) fn value_in<'a>(text: &'a str, name: &str) -> Option<&'a str> {
+        header_params(text.trim_start_matches(scan::is_space).strip_prefix(';')?)
+            .flatten()
+            .find(|(present, _)| present.eq_ignore_ascii_case(name))?
+            .1
     }
 
     /// Reads URI parameters, what follows the first `;`: no white space, no quotes, names may be escaped.
     pub(crate) fn parse_uri(text: &str) -> Option<Self> {
-        text.split(';').map(uri_param).collect::<Option<_>>().map(Self)
+        text.split(';').map(|piece| uri_param(piece).map(owned)).collect::<Option<_>>().map(Self)
     }
 
     /// Whether the parameter is there, with or without a value.
@@ -86,10 +93,19 @@ impl fmt::Display for Params {
     }
 }
 
-fn header_param(text: &str) -> Option<(String, Option<String>)> {
+/// The parameters between the semicolons of `text`; `None` in the place of a malformed one.
+fn header_params(text: &str) -> impl Iterator<Item = Option<(&str, Option<&str>)>> {
+    scan::split_outside(text, b';', false).map(header_param)
+}
+
+fn owned((name, value): (&str, Option<&str>)) -> (String, Option<String>) {
+    (name.to_owned(), value.map(str::to_owned))
+}
+
+fn header_param(text: &str) -> Option<(&str, Option<&str>)> {
     let Some((name, value)) = text.split_once('=') else {
         let name = scan::trim(text);
-        return scan::is_token(name).then(|| (name.to_owned(), None));
+        return scan::is_token(name).then_some((name, None));
     };
     let (name, value) = (scan::trim(name), scan::trim(value));
     let is_value = match scan::quoted_string(value) {
@@ -99,15 +115,15 @@ fn header_param(text: &str) -> Option<(String, Option<String>)> {
             !value.is_empty() && value.bytes().all(|byte| byte > b' ' && byte != 0x7F && !b"\"<>,;".contains(&byte))
         }
     };
-    (scan::is_token(name) && is_value).then(|| (name.to_owned(), Some(value.to_owned())))
+    (scan::is_token(name) && is_value).then_some((name, Some(value)))
 }
 
-fn uri_param(text: &str) -> Option<(String, Option<String>)> {
+fn uri_param(text: &str) -> Option<(&str, Option<&str>)> {
     let (name, value) = match text.split_once('=') {
         Some((name, value)) => (name, Some(value)),
         None => (text, None),
     };
-    (!name.is_empty()).then(|| (name.to_owned(), value.map(str::to_owned)))
+    (!name.is_empty()).then_some((name, value))
 }
 
 #[cfg(test)]

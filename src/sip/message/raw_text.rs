@@ -25,7 +25,7 @@ fn stood_for(c: char) -> Option<u8> {
 /// Bytes from the wire as text.
 pub(crate) fn decode(bytes: &[u8]) -> String {
     // The stand-ins are the characters whose UTF-8 begins with this byte, and some others.
-    if let Some(plain) = std::str::from_utf8(bytes).ok().filter(|_| !bytes.contains(&LEAD)) {
+    if let Some(plain) = std::str::from_utf8(bytes).ok().filter(|_| memchr::memchr(LEAD, bytes).is_none()) {
         return plain.to_owned();
     }
     let mut text = String::with_capacity(bytes.len());
@@ -45,7 +45,7 @@ pub(crate) fn decode(bytes: &[u8]) -> String {
 
 /// Text for the wire, appended to `out`. CR and LF become spaces: a value can never begin a header of its own.
 pub(crate) fn encode(text: &str, out: &mut Vec<u8>) {
-    if !text.bytes().any(|byte| matches!(byte, b'\r' | b'\n' | LEAD)) {
+    if memchr::memchr3(b'\r', b'\n', LEAD, text.as_bytes()).is_none() {
         out.extend_from_slice(text.as_bytes());
         return;
     }

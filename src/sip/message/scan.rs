@@ -20,39 +20,61 @@ pub(crate) fn trim(text: &str) -> &str {
     text.trim_matches(is_space)
 }
 
+/// The same for what is not text yet.
+pub(crate) const fn trim_bytes(mut bytes: &[u8]) -> &[u8] {
+    while let [b' ' | b'\t', rest @ ..] | [rest @ .., b' ' | b'\t'] = bytes {
+        bytes = rest;
+    }
+    bytes
+}
+
 /// Splits at every `separator` that stands neither in a quoted string nor between `<` and `>`.
 ///
 /// An unbalanced quote or bracket swallows the rest into the last piece, where its own parser refuses it.
-/// `<` only counts where `brackets` is set: parameters have none.
-pub(crate) fn split_outside<'a>(text: &'a str, separator: char, brackets: bool) -> Vec<&'a str> {
-    let mut pieces: Vec<&'a str> = Vec::new();
-    let mut start = 0;
-    let mut quoted = false;
-    let mut escaped = false;
-    let mut bracketed = false;
-    for (at, c) in text.char_indices() {
-        if quoted {
-            match c {
+/// `<` only counts where `brackets` is set: parameters have none. `separator` is ASCII.
+pub(crate) const fn split_outside(text: &str, separator: u8, brackets: bool) -> Pieces<'_> {
+    Pieces { rest: Some(text), separator, brackets }
+}
+
+/// The pieces that [`split_outside`] makes; at least one.
+#[derive(Debug)]
+pub(crate) struct Pieces<'a> {
+    rest: Option<&'a str>,
+    separator: u8,
+    brackets: bool,
+}
+
+impl Pieces<'_> {
+    /// Where the separator that ends the first piece of `text` stands.
+    fn end_in(&self, text: &str) -> Option<usize> {
+        // Most lists have one value: looking for the separator alone is much cheaper.
+        memchr::memchr(self.separator, text.as_bytes())?;
+        let (mut quoted, mut escaped, mut bracketed) = (false, false, false);
+        text.bytes().position(|byte| {
+            match byte {
                 _ if escaped => escaped = false,
-                '\\' => escaped = true,
-                '"' => quoted = false,
-                _ => {}
+                b'\\' if quoted => escaped = true,
+                b'"' if !bracketed => quoted = !quoted,
+                b'<' if self.brackets && !quoted => bracketed = true,
+                b'>' if self.brackets && !quoted => bracketed = false,
+                _ => return byte == self.separator && !quoted && !bracketed,
             }
-            continue;
-        }
-        match c {
-            '"' if !bracketed => quoted = true,
-            '<' if brackets => bracketed = true,
-            '>' if brackets => bracketed = false,
-            _ if c == separator && !bracketed => {
-                pieces.push(text.get(start..at).unwrap_or_default());
-                start = at + c.len_utf8();
-            }
-            _ => {}
-        }
+            false
+        })
     }
-    pieces.push(text.get(start..).unwrap_or_default());
-    pieces
+}
+
+impl<'a> Iterator for Pieces<'a> {
+    type Item = &'a str;
+
+    fn next(&mut self) -> Option<&'a str> {
+        let text = self.rest.take()?;
+        let Some((piece, rest)) = self.end_in(text).and_then(|at| text.split_at_checked(at)) else {
+            return Some(text);
+        };
+        self.rest = rest.get(1..);
+        Some(piece)
+    }
 }
 
 /// Reads a quoted string at the start of `text`: its unescaped content, and what follows the closing quote.
@@ -72,6 +94,18 @@ pub(crate) fn quoted_string(text: &str) -> Option<(String, &str)> {
         }
     }
     None
+}
+
+/// What follows the quoted string at the start of `text`.
+pub(crate) fn after_quoted_string(text: &str) -> Option<&str> {
+    let inner = text.strip_prefix('"')?;
+    let mut escaped = false;
+    let end = inner.bytes().position(|byte| {
+        let ends = byte == b'"' && !escaped;
+        escaped = byte == b'\\' && !escaped;
+        ends
+    });
+    inner.get(end? + 1..)
 }
 
 /// Writes `content` as a quoted string, with `"` and `\` escaped.
@@ -103,13 +137,18 @@ mod tests {
     #[test]
     fn lists_split_outside_quotes_and_brackets_only() {
         let text = r#""a, \", b" <sip:x,y@h>, <sip:z@h>;p="1,2""#;
-        assert_eq!(split_outside(text, ',', true), vec![r#""a, \", b" <sip:x,y@h>"#, r#" <sip:z@h>;p="1,2""#]);
+        let split = |text| split_outside(text, b',', true).collect::<Vec<&str>>();
+        assert_eq!(split(text), [r#""a, \", b" <sip:x,y@h>"#, r#" <sip:z@h>;p="1,2""#]);
+        assert_eq!(split("a,,b,"), ["a", "", "b", ""]);
+        assert_eq!(split(r#"a,"b,c"#), ["a", r#""b,c"#]);
     }
 
     #[test]
     fn quoted_strings_unescape_and_quote_back() {
         assert_eq!(quoted_string(r#""a \"b\\" rest"#), Some((r#"a "b\"#.to_owned(), " rest")));
         assert_eq!(quoted_string(r#""open"#), None);
+        assert_eq!(after_quoted_string(r#""a \"b\\" rest"#), Some(" rest"));
+        assert_eq!(after_quoted_string(r#""open\""#), None);
         assert_eq!(quote(r#"a "b\"#), r#""a \"b\\""#);
     }
 

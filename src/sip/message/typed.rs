@@ -70,7 +70,7 @@ impl Headers {
     /// The topmost Via.
     pub fn top_via(&self) -> Result<Via, HeaderError> {
         let line = self.get(&HeaderName::Via).ok_or(HeaderError::Missing(HeaderName::Via))?;
-        let value = scan::split_outside(line, ',', true).into_iter().next().unwrap_or_default();
+        let value = scan::split_outside(line, b',', true).next().unwrap_or_default();
         Via::parse(scan::trim(value)).ok_or(HeaderError::Malformed(HeaderName::Via))
     }
 
@@ -82,6 +82,22 @@ impl Headers {
     /// To.
     pub fn to(&self) -> Result<NameAddr, HeaderError> {
         self.mandatory(&HeaderName::To, NameAddr::parse)
+    }
+
+    /// The tag in From, of a message whose From can be read; `None` where absent or empty.
+    pub fn from_tag(&self) -> Option<&str> {
+        NameAddr::tag_in(self.get(&HeaderName::From)?)
+    }
+
+    /// The tag in To, likewise.
+    pub fn to_tag(&self) -> Option<&str> {
+        NameAddr::tag_in(self.get(&HeaderName::To)?)
+    }
+
+    /// The branch of the topmost Via, of a message whose Via can be read.
+    pub fn top_branch(&self) -> Option<&str> {
+        let top = scan::split_outside(self.get(&HeaderName::Via)?, b',', true).next()?;
+        Params::value_in(top.get(top.find(';')?..)?, "branch")
     }
 
     /// Call-ID, as written; it compares byte for byte.

@@ -1,5 +1,8 @@
 //! Which transaction a message belongs to (RFC 3261 17.1.3 and 17.2.3).
 
+use std::hash::DefaultHasher;
+use std::hash::Hash;
+use std::hash::Hasher;
 use std::sync::Arc;
 
 use crate::sip::message::Method;
@@ -7,8 +10,12 @@ use crate::sip::message::Request;
 use crate::sip::message::Via;
 
 /// A transaction's name: cheap to clone, ordered.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct TransactionKey(Arc<Fields>);
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct TransactionKey {
+    /// Compared first: branches of one peer begin alike, and whole fields are compared dozens of times a message.
+    hash: u64,
+    fields: Arc<Fields>,
+}
 
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 enum Fields {
@@ -23,9 +30,15 @@ enum Fields {
 }
 
 impl TransactionKey {
+    fn new(fields: Fields) -> Self {
+        let mut hasher = DefaultHasher::new();
+        fields.hash(&mut hasher);
+        Self { hash: hasher.finish(), fields: Arc::new(fields) }
+    }
+
     /// The key of a request that we send with `branch`.
     pub fn client(branch: &str, method: &Method) -> Self {
-        Self(Arc::new(Fields::Client { branch: branch.to_owned(), method: method.clone() }))
+        Self::new(Fields::Client { branch: branch.to_owned(), method: method.clone() })
     }
 
     /// The key of a request that we received; an ACK has the key of its INVITE. `None` where a header that it is made
@@ -52,14 +65,14 @@ impl TransactionKey {
             },
             None => Fields::Rfc2543 {
                 uri: request.uri.to_string(),
-                from_tag: request.headers.from().ok()?.tag().unwrap_or_default().to_owned(),
+                from_tag: request.headers.from_tag().unwrap_or_default().to_owned(),
                 call_id: request.headers.call_id().ok()?.to_owned(),
                 cseq: request.headers.cseq().ok()?.number,
                 via: via.to_string(),
                 method,
             },
         };
-        Some(Self(Arc::new(fields)))
+        Some(Self::new(fields))
     }
 }
 

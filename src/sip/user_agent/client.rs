@@ -140,7 +140,7 @@ impl UserAgent {
         now: Instant,
     ) -> TransactionKey {
         let attempts = self.volunteer(trunk, &mut request, &flow);
-        let branch = match request.headers.top_via().ok().and_then(|via| via.branch().map(str::to_owned)) {
+        let branch = match request.headers.top_branch().map(str::to_owned) {
             Some(branch) => branch,
             None => self.put_via(trunk, &mut request, &flow),
         };
@@ -150,7 +150,7 @@ impl UserAgent {
         let machine = ClientMachine::new(&request, &flow, self, now);
         let acks = Vec::new();
         let entry = ClientEntry { machine, flow, trunk, request, owner, acks, small_path, attempts, forget_at: None };
-        self.clients.insert(key.clone(), entry);
+        self.clients.insert(key.clone(), Box::new(entry));
         self.pump_client(&key, None, now);
         key
     }
@@ -180,12 +180,8 @@ impl UserAgent {
     }
 
     pub(super) fn response(&mut self, trunk: usize, flow: Flow, response: &Response, now: Instant) {
-        let key = response
-            .headers
-            .top_via()
-            .ok()
-            .zip(response.headers.cseq().ok())
-            .and_then(|(via, cseq)| Some(TransactionKey::client(via.branch()?, &cseq.method)));
+        let names = response.headers.top_branch().zip(response.headers.cseq().ok());
+        let key = names.map(|(branch, cseq)| TransactionKey::client(branch, &cseq.method));
         let entry = key.and_then(|key| self.clients.get_mut(&key).map(|entry| (key, entry)));
         let Some((key, entry)) = entry.filter(|(_, entry)| entry.trunk == trunk) else {
             self.count(Counter::StrayResponse);
@@ -232,7 +228,7 @@ impl UserAgent {
 
     /// Brings the schedule up to date.
     pub(super) fn settle_client(&mut self, key: &TransactionKey) {
-        let deadline = self.clients.get(key).and_then(ClientEntry::deadline);
+        let deadline = self.clients.get(key).and_then(|entry| entry.deadline());
         self.schedule.set(&Wake::Client(key.clone()), deadline);
     }
 

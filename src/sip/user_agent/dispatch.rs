@@ -88,7 +88,7 @@ impl UserAgent {
     /// Sends a response that leaves nothing behind. Its To tag is the request's own name, so that each retransmission
     /// gets the same (RFC 3261 8.2.7).
     fn send_stateless(&mut self, path: &reach::ReplyPath, mut response: Response, request: &Request) {
-        let name = request.headers.top_via().ok().and_then(|via| via.branch().map(str::to_owned)).unwrap_or_default();
+        let name = request.headers.top_branch().unwrap_or_default();
         let call = request.headers.call_id().unwrap_or_default();
         let hash = name
             .bytes()
@@ -136,7 +136,7 @@ impl UserAgent {
     }
 
     fn dispatch(&mut self, trunk: usize, flow: Flow, key: &TransactionKey, request: Request, now: Instant) {
-        let in_dialog = request.headers.to().is_ok_and(|to| to.tag().is_some());
+        let in_dialog = request.headers.to_tag().is_some();
         if request.method == Method::Cancel {
             self.cancel(trunk, key, &request, now);
         } else if in_dialog {

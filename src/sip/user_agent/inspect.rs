@@ -25,12 +25,12 @@ pub(super) struct RequestName {
 impl RequestName {
     /// `None` for a request within a dialog, and for those that belong to another request.
     pub(super) fn of(request: &Request) -> Option<Self> {
-        if matches!(request.method, Method::Ack | Method::Cancel) || request.headers.to().ok()?.tag().is_some() {
+        if matches!(request.method, Method::Ack | Method::Cancel) || request.headers.to_tag().is_some() {
             return None;
         }
         Some(Self {
             call_id: request.headers.call_id().ok()?.to_owned(),
-            from_tag: request.headers.from().ok()?.tag().unwrap_or_default().to_owned(),
+            from_tag: request.headers.from_tag().unwrap_or_default().to_owned(),
             cseq: request.headers.cseq().ok()?.number,
             method: request.method.clone(),
             uri: request.uri.to_string(),
@@ -75,7 +75,7 @@ impl UserAgent {
     }
 
     fn refuse_new_call(&self, request: &Request) -> Option<Response> {
-        if request.headers.to().is_ok_and(|to| to.tag().is_some()) {
+        if request.headers.to_tag().is_some() {
             return None;
         }
         if let Some(retry_after) = self.draining.filter(|_| matches!(request.method, Method::Invite | Method::Options))

@@ -155,10 +155,11 @@ pub struct UserAgent {
     config: Config,
     rng: StdRng,
     draining: Option<Duration>,
-    servers: BTreeMap<TransactionKey, server::ServerEntry>,
+    /// Boxed, as the clients: a tree moves its entries about.
+    servers: BTreeMap<TransactionKey, Box<server::ServerEntry>>,
     /// Requests under way, by what makes them the same request on another path (RFC 3261 8.2.2.2).
     requests: BTreeMap<inspect::RequestName, TransactionKey>,
-    clients: BTreeMap<TransactionKey, client::ClientEntry>,
+    clients: BTreeMap<TransactionKey, Box<client::ClientEntry>>,
     usages: BTreeMap<LegId, usages::UsageEntry>,
     dialogs: BTreeMap<DialogId, LegId>,
     /// What is known of each trunk of the configuration, in its order.

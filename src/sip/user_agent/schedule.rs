@@ -11,7 +11,7 @@ pub(crate) struct Schedule<K, N> {
     by_key: BTreeMap<K, (Instant, N)>,
 }
 
-impl<K: Ord + Clone, N: Copy> Schedule<K, N> {
+impl<K: Ord + Clone, N: Copy + PartialEq> Schedule<K, N> {
     /// An empty queue.
     pub(crate) const fn new() -> Self {
         Self { by_time: BTreeSet::new(), by_key: BTreeMap::new() }
@@ -19,6 +19,9 @@ impl<K: Ord + Clone, N: Copy> Schedule<K, N> {
 
     /// Sets, moves or (with `None`) removes the deadline of `key`.
     pub(crate) fn set(&mut self, key: &K, deadline: Option<(Instant, N)>) {
+        if deadline.is_some() && self.by_key.get(key).copied() == deadline {
+            return;
+        }
         if let Some((at, _)) = self.by_key.remove(key) {
             self.by_time.remove(&(at, key.clone()));
         }

@@ -92,7 +92,7 @@ impl UserAgent {
         let local_tag = self.new_tag();
         let is_invite_like = request.method == Method::Invite;
         let entry = ServerEntry { machine, path, trunk, leg: None, local_tag, session: None, name, is_invite_like };
-        self.servers.insert(key.clone(), entry);
+        self.servers.insert(key.clone(), Box::new(entry));
     }
 
     pub(super) fn retransmitted(&mut self, key: &TransactionKey, now: Instant) {
