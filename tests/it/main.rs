@@ -13,3 +13,4 @@ mod site;
 mod store;
 mod traces;
 mod trunks;
+mod user_agents;
