@@ -38,7 +38,7 @@ pub struct Setup {
     pub accounts: Vec<String>,
     /// For TLS: its certificate with its key, and the authority that it trusts, as PEM files.
     pub tls: Option<(PathBuf, PathBuf)>,
-    /// First of the 1,000 ports that its RTP may use.
+    /// First of the 500 ports that its RTP may use.
     pub rtp_port: u16,
 }
 
@@ -249,7 +249,7 @@ fn write_files(directory: &Path, setup: &Setup, control: SocketAddr) -> Result<(
          module srtp.so\nmodule_tmp account.so\nmodule_app ctrl_tcp.so\nmodule_app menu.so\n\
          ctrl_tcp_listen {control}\nsnd_path {heard}\n",
         ip = address.ip(),
-        rtp_last = rtp_port + 998,
+        rtp_last = rtp_port + 498,
         modules = modules.display(),
         heard = directory.join("heard").display(),
     );

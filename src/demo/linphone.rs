@@ -10,11 +10,14 @@ use anyhow::{Context as _, Result, bail};
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, Lines};
 use tokio::process::{Child, ChildStdin, ChildStdout};
 
+use crate::demo::baresip::RATE;
 use crate::demo::servers::command;
 use crate::demo::wav::Wav;
 
 /// How long it may take to start or to end.
 const PATIENCE: Duration = Duration::from_secs(15);
+/// Length of the header of a WAV file as it writes them.
+const HEADER: usize = 44;
 
 /// What a linphonec is to be.
 #[derive(Debug, Clone)]
@@ -25,7 +28,7 @@ pub struct Setup {
     pub secure: Option<PathBuf>,
     /// What it plays: mono, 8 kHz.
     pub tone: PathBuf,
-    /// First of the 1,000 ports that its RTP may use.
+    /// First of the 500 ports that its RTP may use.
     pub rtp_port: u16,
 }
 
@@ -105,9 +108,15 @@ impl Linphone {
         self.directory.join("heard.wav")
     }
 
-    /// What it heard so far.
+    /// What it heard so far. It writes the file's header last, so the samples are taken from where they begin.
     pub fn heard(&self) -> Result<Wav> {
-        Wav::parse(&fs::read(self.recording()).context("linphonec has heard nothing yet")?)
+        let file = fs::read(self.recording()).context("linphonec has heard nothing yet")?;
+        let (rate, channels) = match Wav::parse(&file) {
+            Ok(wav) => (wav.rate, wav.channels),
+            Err(_) => (RATE, 1),
+        };
+        let samples = file.get(HEADER..).unwrap_or_default().as_chunks::<2>().0;
+        Ok(Wav { rate, channels, samples: samples.iter().map(|pair| i16::from_le_bytes(*pair)).collect() })
     }
 
     /// What it wrote, its SIP messages among it.
@@ -126,7 +135,7 @@ impl Linphone {
 /// Without `bind_address` it would offer media on whatever the machine's default route has.
 fn configuration(setup: &Setup) -> String {
     let Setup { address, secure, rtp_port, .. } = setup;
-    let (ip, port, tls_port, rtp_last) = (address.ip(), address.port(), address.port() + 1, rtp_port + 998);
+    let (ip, port, tls_port, rtp_last) = (address.ip(), address.port(), address.port() + 1, rtp_port + 498);
     let secure = secure.as_ref().map_or_else(
         || "media_encryption=none\n".to_owned(),
         |authority| format!("media_encryption=srtp\nmedia_encryption_mandatory=1\nroot_ca={}\n", authority.display()),

@@ -5,17 +5,22 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 
 use crate::demo::baresip::{self, Baresip, PATIENCE, RATE};
 use crate::demo::linphone::{self, Linphone};
 use crate::demo::servers::Authority;
+use crate::demo::sipp::{Running, Scenario};
 use crate::demo::tone::Sine;
 use crate::demo::wav::Wav;
 use crate::sip::Transport;
 
 /// How long a phone plays its tone: longer than any test.
 const TONE_SECONDS: usize = 120;
+/// How far above a baresip's port the SIPp listens that takes what it hears.
+const SINK_PORT: u16 = 20;
+/// How linphonec begins to say that it was told a key.
+const TONE_RECEIVED: &str = "Receiving tone ";
 /// A key's tone and the pause after it.
 const KEY_TIME: Duration = Duration::from_millis(300);
 
@@ -55,9 +60,18 @@ pub struct Phone {
     heard_before: usize,
 }
 
+/// baresip 1.0 stops recording what it hears after its first hold. So a second call of its own, to a SIPp that only
+/// answers, says what the first one hears, and what it says is recorded to the end.
+#[derive(Debug)]
+struct Tapped {
+    baresip: Box<Baresip>,
+    /// The second call's other end; it ends with its owner.
+    _sink: Running,
+}
+
 #[derive(Debug)]
 enum Program {
-    Baresip(Box<Baresip>),
+    Baresip(Tapped),
     Linphone(Box<Linphone>),
 }
 
@@ -72,21 +86,9 @@ impl Phone {
         let secure = plan.transport == Transport::Tls;
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, plan.port));
         // Its ports for RTP lie apart from those of every other phone and of the simulated PBX.
-        let rtp_port = 31_000 + plan.port % 10 * 1_000;
+        let rtp_port = 25_000 + plan.port % 10 * 500;
         let program = match plan.make {
-            Make::Baresip => {
-                let transport = parameter(plan.transport);
-                let encryption = if secure { ";mediaenc=srtp-mand" } else { "" };
-                let account = format!(
-                    "<sip:{}@{address}{transport}>;regint=0;audio_codecs=PCMU/8000/1,PCMA/8000/1;answermode=manual{encryption}\
-                     ;audio_source=aufile,{};audio_player=aubridge,ear",
-                    plan.number,
-                    tone.display()
-                );
-                let tls = Some((certificate, plan.trusts.clone()));
-                let setup = baresip::Setup { address, accounts: vec![account], tls, rtp_port };
-                Program::Baresip(Box::new(Baresip::start(&directory, &setup, None).await?))
-            }
+            Make::Baresip => Program::Baresip(Tapped::start(&directory, plan, &tone, certificate, rtp_port).await?),
             Make::Linphone => {
                 let secure = secure.then(|| plan.trusts.clone());
                 let setup = linphone::Setup { address, secure, tone, rtp_port };
@@ -107,67 +109,65 @@ impl Phone {
         format!("{word}:{}:{port}", Ipv4Addr::LOCALHOST)
     }
 
+    fn account(&self) -> String {
+        format!("sip:{}@{}:{}", self.number, Ipv4Addr::LOCALHOST, self.port)
+    }
+
+    /// Tells one of the two programs something in its own words.
+    async fn tell(&mut self, baresip_command: (&str, &str), linphone_order: &str) -> Result<()> {
+        let account = self.account();
+        match &mut self.program {
+            Program::Baresip(Tapped { baresip, .. }) => {
+                baresip.command("uafind", &account).await?;
+                baresip.command(baresip_command.0, baresip_command.1).await.map(drop)
+            }
+            Program::Linphone(linphone) => linphone.order(linphone_order).await,
+        }
+    }
+
+    /// Waits until one of the two programs says so in its own words.
+    async fn wait_for(&mut self, baresip_event: &str, linphone_words: &str) -> Result<String> {
+        match &mut self.program {
+            Program::Baresip(Tapped { baresip, .. }) => baresip.wait_for(baresip_event, PATIENCE).await,
+            Program::Linphone(linphone) => linphone.wait_for(linphone_words, PATIENCE).await,
+        }
+    }
+
     /// Calls an extension at a gateway's address.
     pub async fn dial(&mut self, extension: &str, gateway: SocketAddr) -> Result<()> {
         let to = format!("sip:{extension}@{gateway}{}", parameter(self.transport));
-        let account = format!("sip:{}@{}:{}", self.number, Ipv4Addr::LOCALHOST, self.port);
+        let account = self.account();
         match &mut self.program {
-            Program::Baresip(baresip) => baresip.dial(&account, &to).await,
+            Program::Baresip(tapped) => tapped.baresip.dial(&account, &to).await,
             Program::Linphone(linphone) => linphone.order(&format!("call {to}")).await,
         }
     }
 
     /// Waits until it rings, and answers.
     pub async fn answer(&mut self) -> Result<()> {
-        match &mut self.program {
-            Program::Baresip(baresip) => {
-                baresip.wait_for("CALL_INCOMING", PATIENCE).await?;
-                baresip.command("accept", "").await.map(drop)
-            }
-            Program::Linphone(linphone) => {
-                linphone.wait_for("Receiving new incoming call", PATIENCE).await?;
-                linphone.order("answer").await
-            }
-        }
+        self.wait_for("CALL_INCOMING", "Receiving new incoming call").await?;
+        self.tell(("accept", ""), "answer").await
     }
 
     /// Waits until its call is answered.
     pub async fn established(&mut self) -> Result<()> {
-        match &mut self.program {
-            Program::Baresip(baresip) => baresip.wait_for("CALL_ESTABLISHED", PATIENCE).await.map(drop),
-            Program::Linphone(linphone) => linphone.wait_for("Media streams established", PATIENCE).await.map(drop),
-        }
+        self.wait_for("CALL_ESTABLISHED", "Media streams established").await.map(drop)
     }
 
     /// Puts its call on hold.
     pub async fn hold(&mut self) -> Result<()> {
-        match &mut self.program {
-            Program::Baresip(baresip) => baresip.command("hold", "").await.map(drop),
-            Program::Linphone(linphone) => {
-                linphone.order("pause").await?;
-                linphone.wait_for("is now paused", PATIENCE).await.map(drop)
-            }
-        }
+        self.tell(("hold", ""), "pause").await
     }
 
     /// Takes its call back from hold.
     pub async fn resume(&mut self) -> Result<()> {
-        match &mut self.program {
-            Program::Baresip(baresip) => baresip.command("resume", "").await.map(drop),
-            Program::Linphone(linphone) => {
-                linphone.order("resume").await?;
-                linphone.wait_for("Media streams established", PATIENCE).await.map(drop)
-            }
-        }
+        self.tell(("resume", ""), "resume").await
     }
 
     /// Presses keys, one after the other.
     pub async fn press(&mut self, keys: &str) -> Result<()> {
         for key in keys.chars().map(String::from) {
-            match &mut self.program {
-                Program::Baresip(baresip) => baresip.command("sndcode", &key).await.map(drop)?,
-                Program::Linphone(linphone) => linphone.order(&key).await?,
-            }
+            self.tell(("sndcode", &key), &key).await?;
             tokio::time::sleep(KEY_TIME).await;
         }
         Ok(())
@@ -177,14 +177,9 @@ impl Phone {
     pub async fn is_told(&mut self, keys: &str) -> Result<()> {
         let mut told = String::new();
         while told.len() < keys.len() {
-            match &mut self.program {
-                Program::Baresip(baresip) => told += &baresip.wait_for("CALL_DTMF_START", PATIENCE).await?,
-                Program::Linphone(linphone) => {
-                    let line = linphone.wait_for("Receiving tone ", PATIENCE).await?;
-                    let key = line.split("Receiving tone ").nth(1).and_then(|rest| rest.chars().next());
-                    told.extend(key);
-                }
-            }
+            let words = self.wait_for("CALL_DTMF_START", TONE_RECEIVED).await?;
+            // baresip's event has the key alone.
+            told.extend(words.split(TONE_RECEIVED).last().and_then(|rest| rest.chars().next()));
         }
         ensure!(told == keys, "the phone was told {told}, not {keys}");
         Ok(())
@@ -192,36 +187,27 @@ impl Phone {
 
     /// Transfers its call to `target` (REFER).
     pub async fn transfer(&mut self, target: &str) -> Result<()> {
-        match &mut self.program {
-            Program::Baresip(baresip) => baresip.command("transfer", target).await.map(drop),
-            Program::Linphone(linphone) => linphone.order(&format!("transfer {target}")).await,
-        }
+        self.tell(("transfer", target), &format!("transfer {target}")).await
     }
 
     /// Ends its call.
     pub async fn hang_up(&mut self) -> Result<()> {
-        match &mut self.program {
-            Program::Baresip(baresip) => baresip.hang_up().await,
-            Program::Linphone(linphone) => linphone.order("terminate").await,
-        }
+        self.tell(("hangup", ""), "terminate").await?;
+        self.ended().await
     }
 
-    /// Waits until the other side has ended its call.
+    /// Waits until its call is over.
     pub async fn ended(&mut self) -> Result<()> {
-        match &mut self.program {
-            Program::Baresip(baresip) => baresip.wait_for("CALL_CLOSED", PATIENCE).await.map(drop),
-            Program::Linphone(linphone) => linphone.wait_for("ended", PATIENCE).await.map(drop),
-        }
+        self.wait_for("CALL_CLOSED", " ended (").await.map(drop)
     }
 
     /// What it heard since this was last asked, at 8 kHz.
     pub fn take_heard(&mut self) -> Result<Vec<i16>> {
-        let all = match &self.program {
-            Program::Baresip(baresip) => baresip.heard()?,
-            Program::Linphone(linphone) => vec![linphone.heard()?],
+        let Wav { rate, channels, samples: all } = match &self.program {
+            Program::Baresip(tapped) => tapped.heard()?,
+            Program::Linphone(linphone) => linphone.heard()?,
         };
-        ensure!(all.iter().all(|wav| wav.rate == RATE && wav.channels == 1), "the phone heard at another rate");
-        let all: Vec<i16> = all.into_iter().flat_map(|wav| wav.samples).collect();
+        ensure!(rate == RATE && channels == 1, "the phone heard {channels} channels at {rate} Hz");
         let new = all.get(self.heard_before..).unwrap_or_default().to_vec();
         self.heard_before = all.len();
         Ok(new)
@@ -230,7 +216,7 @@ impl Phone {
     /// What it wrote, its SIP messages among it.
     pub fn log(&self) -> String {
         match &self.program {
-            Program::Baresip(baresip) => baresip.log(),
+            Program::Baresip(tapped) => tapped.baresip.log(),
             Program::Linphone(linphone) => linphone.log(),
         }
     }
@@ -238,9 +224,38 @@ impl Phone {
     /// Ends it.
     pub async fn stop(self) {
         match self.program {
-            Program::Baresip(baresip) => baresip.stop().await,
+            Program::Baresip(tapped) => tapped.baresip.stop().await,
             Program::Linphone(linphone) => linphone.stop().await,
         }
+    }
+}
+
+impl Tapped {
+    async fn start(directory: &Path, plan: &Plan, tone: &Path, certificate: PathBuf, rtp_port: u16) -> Result<Self> {
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, plan.port));
+        let sink = SocketAddr::from((Ipv4Addr::LOCALHOST, plan.port + SINK_PORT));
+        let sipp = Scenario::outbound("-uas", sink).start()?;
+        let (number, transport) = (&plan.number, parameter(plan.transport));
+        let encryption = if plan.transport == Transport::Tls { ";mediaenc=srtp-mand" } else { "" };
+        let common = "regint=0;audio_codecs=PCMU/8000/1,PCMA/8000/1;answermode=manual";
+        let accounts = vec![
+            format!(
+                "<sip:{number}@{address}{transport}>;{common}{encryption};audio_source=aufile,{};audio_player=aubridge,ear",
+                tone.display()
+            ),
+            format!("<sip:tap@{address}>;{common};audio_source=aubridge,ear;audio_player=aubridge,nobody"),
+        ];
+        let tls = Some((certificate, plan.trusts.clone()));
+        let mut baresip = Baresip::start(directory, &baresip::Setup { address, accounts, tls, rtp_port }, None).await?;
+        baresip.dial(&format!("sip:tap@{address}"), &format!("sip:sink@{sink}")).await?;
+        baresip.wait_for("CALL_ESTABLISHED", PATIENCE).await?;
+        Ok(Self { baresip: Box::new(baresip), _sink: sipp })
+    }
+
+    /// What its first call to say something, the second account's, said.
+    fn heard(&self) -> Result<Wav> {
+        let files = self.baresip.recordings("-enc.wav")?;
+        Wav::parse(&fs::read(files.first().context("baresip has recorded nothing yet")?)?)
     }
 }
 

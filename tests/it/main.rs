@@ -7,6 +7,7 @@ mod auth;
 mod calls;
 mod faults;
 mod http;
+mod kamailio;
 mod playback;
 mod servers;
 mod site;

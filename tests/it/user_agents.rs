@@ -18,28 +18,28 @@ use uuid::Uuid;
 
 use crate::site::{set_stage, talk};
 
-const PHONE_HZ: f64 = 1_000.0;
-const AGENT_HZ: f64 = 440.0;
+pub(crate) const PHONE_HZ: f64 = 1_000.0;
+pub(crate) const AGENT_HZ: f64 = 440.0;
 const MUSIC_HZ: f64 = 650.0;
 /// How long one step of a call may take.
-const STEP: Duration = Duration::from_secs(15);
+pub(crate) const STEP: Duration = Duration::from_secs(15);
 /// What was on its way when something changed has arrived after this.
 const SETTLE: Duration = Duration::from_millis(500);
 /// How long both are listened to in each state.
 const LISTEN: Duration = Duration::from_millis(1_200);
 /// How much of that must be there of a tone, in seconds: the rest is the machine's.
-const HEARD_MIN: f64 = 0.7;
+pub(crate) const HEARD_MIN: f64 = 0.7;
 
 /// How a trunk's PBX learns of an agent's hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum HoldStyle {
+pub(crate) enum HoldStyle {
     Local,
     Sendonly,
     Inactive,
 }
 
 impl HoldStyle {
-    const fn word(self) -> &'static str {
+    pub(crate) const fn word(self) -> &'static str {
         match self {
             Self::Local => "local",
             Self::Sendonly => "sendonly",
@@ -50,6 +50,16 @@ impl HoldStyle {
 
 /// The gateway anew, with this phone as its trunk.
 async fn connect(stage: &mut Stage, phone: &Phone, authority: PathBuf, transport: Transport, hold: HoldStyle) {
+    let security = match transport {
+        Transport::Udp | Transport::Tcp => String::new(),
+        Transport::Tls => format!("tls_ca_file = \"{}\"\nsrtp = \"required\"\n", authority.display()),
+    };
+    let trunk = format!("targets = [\"{}\"]\nhold_style = \"{}\"\n{security}", phone.target(), hold.word());
+    with_trunk(stage, &trunk, |text| text).await;
+}
+
+/// The gateway anew, with these lines in place of its trunk's target, with music for those on hold, and `change`.
+pub(crate) async fn with_trunk(stage: &mut Stage, trunk: &str, change: impl FnOnce(String) -> String) {
     stage.gateway.stop();
     let settings = stage.settings.clone();
     let music = settings.directory.join("music.wav");
@@ -57,44 +67,39 @@ async fn connect(stage: &mut Stage, phone: &Phone, authority: PathBuf, transport
     let text = std::fs::read_to_string(settings.config_file()).unwrap();
     let (before, rest) = text.split_once("targets = ").unwrap();
     let (_, after) = rest.split_once("codecs = ").unwrap();
-    let security = match transport {
-        Transport::Udp | Transport::Tcp => String::new(),
-        Transport::Tls => format!("tls_ca_file = \"{}\"\nsrtp = \"required\"\n", authority.display()),
-    };
-    let trunk = format!("targets = [\"{}\"]\nhold_style = \"{}\"\n{security}", phone.target(), hold.word());
     let mut text = format!("{before}{trunk}codecs = {after}");
     if !text.contains("hold_music_file") {
         text = text.replace("[media]\n", &format!("[media]\nhold_music_file = \"{}\"\n", music.display()));
     }
-    std::fs::write(settings.config_file(), text).unwrap();
+    std::fs::write(settings.config_file(), change(text)).unwrap();
     stage.gateway = GatewayProcess::start(settings).await.unwrap();
 }
 
 /// A call between a phone and an agent.
-struct Talk<'a> {
-    phone: &'a mut Phone,
-    alice: &'a mut Agent,
-    call_id: String,
-    hold: HoldStyle,
+pub(crate) struct Talk<'a> {
+    pub(crate) phone: &'a mut Phone,
+    pub(crate) alice: &'a mut Agent,
+    pub(crate) call_id: String,
+    pub(crate) hold: HoldStyle,
 }
 
 /// What both heard for a while.
-struct Ears {
+pub(crate) struct Ears {
     phone: Vec<i16>,
     agent: Vec<i16>,
 }
 
 impl Ears {
-    fn at_phone(&self, hz: f64) -> ToneFigure {
+    pub(crate) fn at_phone(&self, hz: f64) -> ToneFigure {
         ToneFigure::of(&self.phone, HEARD_RATE, hz)
     }
 
-    fn at_agent(&self, hz: f64) -> ToneFigure {
+    pub(crate) fn at_agent(&self, hz: f64) -> ToneFigure {
         ToneFigure::of(&self.agent, HEARD_RATE, hz)
     }
 
     /// Each hears the other, and nothing else.
-    fn both_hear(&self, when: &str) {
+    pub(crate) fn both_hear(&self, when: &str) {
         let (at_phone, at_agent) = (self.at_phone(AGENT_HZ), self.at_agent(PHONE_HZ));
         println!("  {when}: at the phone {at_phone}; at the agent {at_agent}");
         assert!(at_phone.seconds >= HEARD_MIN, "{when}, at the phone: {at_phone}");
@@ -117,12 +122,12 @@ impl Talk<'_> {
         self.alice.wait_for("a report", STEP, report).await.unwrap()
     }
 
-    async fn told(&mut self, event: AgentEvent) {
+    pub(crate) async fn told(&mut self, event: AgentEvent) {
         let what = format!("{event:?}");
         self.alice.wait_for(&what, STEP, |told| (*told == event).then_some(())).await.unwrap();
     }
 
-    async fn listen(&mut self) -> Ears {
+    pub(crate) async fn listen(&mut self) -> Ears {
         talk(SETTLE).await;
         self.report().await;
         self.phone.take_heard().unwrap();
@@ -145,10 +150,12 @@ impl Talk<'_> {
         let digits = "150D".to_owned();
         self.alice.request(AgentRequest::Digits { call_id: self.call_id.clone(), digits }).await.unwrap();
         self.phone.is_told("150D").await.unwrap();
+        // The last key is let go.
+        talk(SETTLE).await;
     }
 
     /// The phone's hold: neither hears the other.
-    async fn phone_holds(&mut self) {
+    pub(crate) async fn phone_holds(&mut self) {
         let (call_id, by) = (self.call_id.clone(), HeldBy::Peer);
         self.phone.hold().await.unwrap();
         self.told(AgentEvent::Held { call_id: call_id.clone(), by }).await;
@@ -161,7 +168,7 @@ impl Talk<'_> {
     }
 
     /// The agent's hold: the phone hears our music, or its own side's, as the trunk's style says.
-    async fn agent_holds(&mut self) {
+    pub(crate) async fn agent_holds(&mut self) {
         let (call_id, by) = (self.call_id.clone(), HeldBy::Agent);
         self.alice.request(AgentRequest::Hold { call_id: call_id.clone() }).await.unwrap();
         self.told(AgentEvent::Held { call_id: call_id.clone(), by }).await;
@@ -187,6 +194,11 @@ impl Talk<'_> {
     }
 }
 
+/// The call that comes in, if the event is one.
+pub(crate) fn incoming(event: &AgentEvent) -> Option<String> {
+    if let AgentEvent::Incoming { call_id, .. } = event { Some(call_id.clone()) } else { None }
+}
+
 /// The phone calls the agent, and hangs up.
 async fn calls_the_agent(phone: &mut Phone, alice: &mut Agent, stage: &Stage, transport: Transport, hold: HoldStyle) {
     let gateway = match transport {
@@ -194,9 +206,6 @@ async fn calls_the_agent(phone: &mut Phone, alice: &mut Agent, stage: &Stage, tr
         Transport::Tls => stage.settings.sip_tls,
     };
     phone.dial("1001", gateway).await.unwrap();
-    let incoming = |event: &AgentEvent| {
-        if let AgentEvent::Incoming { call_id, .. } = event { Some(call_id.clone()) } else { None }
-    };
     let call_id = alice.wait_for("the phone's call", STEP, incoming).await.unwrap();
     phone.established().await.unwrap();
     Talk { phone, alice, call_id: call_id.clone(), hold }.converse().await;
