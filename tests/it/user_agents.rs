@@ -49,12 +49,19 @@ impl HoldStyle {
 }
 
 /// The gateway anew, with this phone as its trunk.
-async fn connect(stage: &mut Stage, phone: &Phone, authority: PathBuf, transport: Transport, hold: HoldStyle) {
-    let security = match transport {
-        Transport::Udp | Transport::Tcp => String::new(),
-        Transport::Tls => format!("tls_ca_file = \"{}\"\nsrtp = \"required\"\n", authority.display()),
+async fn connect(stage: &mut Stage, plan: &Plan, phone: &Phone, authority: PathBuf, hold: HoldStyle) {
+    let (target, security) = match (plan.transport, plan.make) {
+        (Transport::Udp | Transport::Tcp, _) => (phone.target(), String::new()),
+        (Transport::Tls, Make::Baresip) => {
+            (phone.target(), format!("tls_ca_file = \"{}\"\nsrtp = \"required\"\n", authority.display()))
+        }
+        // linphone takes no connection by TLS ("New connection arriving on TLS, not handled !"): it calls by TLS and is
+        // called by TCP, its media encrypted either way.
+        (Transport::Tls, Make::Linphone) => {
+            (format!("tcp:127.0.0.1:{}", plan.port), "srtp = \"required\"\ninsecure_sdes = true\n".to_owned())
+        }
     };
-    let trunk = format!("targets = [\"{}\"]\nhold_style = \"{}\"\n{security}", phone.target(), hold.word());
+    let trunk = format!("targets = [\"{target}\"]\nhold_style = \"{}\"\n{security}", hold.word());
     with_trunk(stage, &trunk, |text| text).await;
 }
 
@@ -240,7 +247,7 @@ async fn over_every_transport(make: Make, host: u8, port: u16) {
         let (number, trusts) = ("600".to_owned(), stage.settings.ca_file());
         let plan = Plan { make, transport, number, port, hz: PHONE_HZ, trusts };
         let mut phone = Phone::start(&place, &plan).await.unwrap();
-        connect(&mut stage, &phone, place.join("phone-ca.pem"), transport, hold).await;
+        connect(&mut stage, &plan, &phone, place.join("phone-ca.pem"), hold).await;
         let options = AgentOptions::of("alice", stage.settings.http, Mode::Tone { hz: AGENT_HZ }, Clock::system());
         let mut alice = Agent::log_in(options).await.unwrap();
         println!("{make:?} by {transport:?} calls");
