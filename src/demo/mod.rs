@@ -4,11 +4,14 @@
 //! PBX to an agent, proven by tones that are made outside the gateway, and its recording, found, decrypted, compared.
 
 pub mod agent;
+pub mod baresip;
 pub mod gateway;
 pub mod http;
 pub mod ladder;
+pub mod linphone;
 pub mod pbx;
 mod pbx_trace;
+pub mod phone;
 mod prepare;
 pub mod proof;
 pub mod servers;

@@ -14,7 +14,8 @@ pub struct Wav {
 }
 
 impl Wav {
-    /// Reads a WAV file. A data chunk longer than the file, as of a file that is still being written, ends with it.
+    /// Reads a WAV file. A data chunk longer than the file, or of no length, as of a file that is still being written,
+    /// ends with it.
     pub fn parse(bytes: &[u8]) -> Result<Self> {
         ensure!(bytes.get(..4) == Some(b"RIFF") && bytes.get(8..12) == Some(b"WAVE"), "not a WAV file");
         let mut rest = bytes.get(12..).unwrap_or_default();
@@ -28,7 +29,7 @@ impl Wav {
             }
             if id == b"data" {
                 let (channels, rate) = format.context("the data chunk precedes its format")?;
-                let data = body.get(..length).unwrap_or(body);
+                let data = body.get(..length).filter(|data| !data.is_empty()).unwrap_or(body);
                 let samples = data.as_chunks::<2>().0.iter().map(|pair| i16::from_le_bytes(*pair)).collect();
                 return Ok(Self { rate, channels, samples });
             }
@@ -93,6 +94,8 @@ mod tests {
     fn a_file_cut_short_gives_what_there_is_and_rubbish_an_error() {
         let bytes = Wav::mono(8_000, &[1, -2, 3]).unwrap();
         assert_eq!(Wav::parse(&bytes[..48]).unwrap().samples, [1, -2]);
+        let growing = [&bytes[..40], &[0; 4], &bytes[44..]].concat();
+        assert_eq!(Wav::parse(&growing).unwrap().samples, [1, -2, 3]);
         assert!(Wav::parse(&bytes[..40]).is_err());
         assert!(Wav::parse(b"RIFF").is_err());
     }

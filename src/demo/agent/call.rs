@@ -8,7 +8,9 @@ use tokio::net::UdpSocket;
 use tokio::sync::mpsc;
 
 use crate::clock::Clock;
+use crate::demo::agent::AgentEvent;
 use crate::demo::agent::peer::{AgentPeer, PeerEvent};
+use crate::demo::agent::signaling::tell;
 use crate::demo::agent::sound::{Mode, Outgoing, Sound};
 use crate::demo::ladder::{Ladder, Party};
 
@@ -26,6 +28,8 @@ const BATCH: usize = 32;
 pub(super) enum Order {
     /// The call is accepted: speak.
     Speak,
+    /// Tell what was heard since the last report.
+    Report,
     /// The call is over.
     End,
 }
@@ -44,7 +48,10 @@ pub(super) struct Media {
     ladder: Option<Ladder>,
 }
 
-/// What remains of a call.
+/// Where a call's media tells what it hears, and the call's name.
+pub(super) type Reports = (String, mpsc::Sender<AgentEvent>);
+
+/// What was heard in a call since its last report, or at all where there was none.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Heard {
     /// Opus packets that arrived.
@@ -109,18 +116,26 @@ impl Media {
     }
 
     /// Runs until told to end, or until the peer gives up.
-    pub(super) async fn run(mut self, mut orders: mpsc::Receiver<Order>) -> Heard {
-        if let Err(error) = self.turn_until_ended(&mut orders).await {
+    pub(super) async fn run(mut self, mut orders: mpsc::Receiver<Order>, reports: Reports) -> Heard {
+        if let Err(error) = self.turn_until_ended(&mut orders, &reports).await {
             tracing::warn!(error = format!("{error:#}"), "an agent's media failed");
         }
         self.peer.close();
         if let Err(error) = self.transmit().await {
             tracing::debug!(error = format!("{error:#}"), "an agent's goodbye was lost");
         }
-        Heard { packets: self.packets_heard, samples: self.sound.into_heard(), digits: self.digits.heard }
+        self.take_heard()
     }
 
-    async fn turn_until_ended(&mut self, orders: &mut mpsc::Receiver<Order>) -> Result<()> {
+    fn take_heard(&mut self) -> Heard {
+        Heard {
+            packets: std::mem::take(&mut self.packets_heard),
+            samples: self.sound.take_heard(),
+            digits: std::mem::take(&mut self.digits.heard),
+        }
+    }
+
+    async fn turn_until_ended(&mut self, orders: &mut mpsc::Receiver<Order>, reports: &Reports) -> Result<()> {
         let mut buffer = vec![0_u8; 2_048];
         loop {
             if !self.drain_events()? {
@@ -133,6 +148,7 @@ impl Media {
             tokio::select! {
                 order = orders.recv() => match order {
                     Some(Order::Speak) => self.speaking = true,
+                    Some(Order::Report) => tell(&reports.1, AgentEvent::Report { call_id: reports.0.clone(), heard: self.take_heard() }),
                     Some(Order::End) | None => return Ok(()),
                 },
                 () = tokio::time::sleep_until(due.into()) => self.peer.handle_timeout(self.clock.now())?,
@@ -243,6 +259,7 @@ mod tests {
 
     /// Runs both ends for `seconds` and returns what each heard; `accept` says who may speak.
     async fn talk(pair: (Media, Media), accept: (bool, bool), seconds: u64) -> (Heard, Heard) {
+        let reports = || ("call".to_owned(), mpsc::channel(4).0);
         let (left_orders, left_inbox) = mpsc::channel(4);
         let (right_orders, right_inbox) = mpsc::channel(4);
         if accept.0 {
@@ -256,7 +273,8 @@ mod tests {
             left_orders.send(Order::End).await.unwrap();
             right_orders.send(Order::End).await.unwrap();
         };
-        let (left, right, ()) = tokio::join!(pair.0.run(left_inbox), pair.1.run(right_inbox), ending);
+        let (left, right, ()) =
+            tokio::join!(pair.0.run(left_inbox, reports()), pair.1.run(right_inbox, reports()), ending);
         (left, right)
     }
 

@@ -17,7 +17,7 @@ use tokio::task::JoinHandle;
 
 use crate::clock::Clock;
 use crate::demo::ladder::Ladder;
-use crate::signaling::AgentState;
+use crate::signaling::{AgentState, HeldBy};
 
 pub use call::Heard;
 pub use sound::{HEARD_RATE, Mode};
@@ -84,6 +84,46 @@ pub enum AgentEvent {
         /// What the agent heard.
         heard: Heard,
     },
+    /// A call is on hold.
+    Held {
+        /// The call.
+        call_id: String,
+        /// By whom.
+        by: HeldBy,
+    },
+    /// A hold ended.
+    Resumed {
+        /// The call.
+        call_id: String,
+        /// Whose.
+        by: HeldBy,
+    },
+    /// A transfer went through; the call's end follows.
+    Transferred {
+        /// The call.
+        call_id: String,
+    },
+    /// A transfer failed, and the call is back on the line.
+    TransferFailed {
+        /// The call.
+        call_id: String,
+        /// The gateway's word for it.
+        reason: String,
+    },
+    /// The other side transferred the call: who is on the line now.
+    Party {
+        /// The call.
+        call_id: String,
+        /// Their number.
+        number: String,
+    },
+    /// What was heard since the last report, on request.
+    Report {
+        /// The call.
+        call_id: String,
+        /// Since the last report.
+        heard: Heard,
+    },
     /// The gateway refused a request.
     Refused {
         /// The method.
@@ -96,15 +136,7 @@ pub enum AgentEvent {
 impl AgentEvent {
     /// What was heard, if the event is a call's end.
     pub fn heard(&self) -> Option<Heard> {
-        match self {
-            Self::Ended { heard, .. } => Some(heard.clone()),
-            Self::LoggedIn
-            | Self::Disconnected { .. }
-            | Self::Incoming { .. }
-            | Self::Ringing { .. }
-            | Self::Answered { .. }
-            | Self::Refused { .. } => None,
-        }
+        if let Self::Ended { heard, .. } = self { Some(heard.clone()) } else { None }
     }
 
     /// What was heard in this call, if the event is its end.
@@ -134,6 +166,28 @@ pub enum AgentRequest {
         call_id: String,
         /// Which.
         digits: String,
+    },
+    /// Put a call on hold.
+    Hold {
+        /// The call.
+        call_id: String,
+    },
+    /// End one's own hold.
+    Resume {
+        /// The call.
+        call_id: String,
+    },
+    /// Hand a call over to a number.
+    Transfer {
+        /// The call.
+        call_id: String,
+        /// The number.
+        to: String,
+    },
+    /// Tell what was heard since the last report, and forget it.
+    Report {
+        /// The call.
+        call_id: String,
     },
     /// End a call.
     HangUp {

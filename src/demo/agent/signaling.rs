@@ -49,10 +49,26 @@ pub(super) async fn stay_connected(
 }
 
 /// Nobody has to read an agent's events.
-fn tell(events: &mpsc::Sender<AgentEvent>, event: AgentEvent) {
+pub(super) fn tell(events: &mpsc::Sender<AgentEvent>, event: AgentEvent) {
     if events.try_send(event).is_err() {
         tracing::trace!("an agent's event was not read");
     }
+}
+
+/// What a notification that asks nothing of the agent tells its owner.
+fn told(method: &str, call_id: String, params: &Value) -> Result<Option<AgentEvent>> {
+    let field = |name: &str| params.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let by = || serde_json::from_value(params.get("by").cloned().unwrap_or_default()).context("a hold of nobody");
+    Ok(Some(match method {
+        "call.ringing" => AgentEvent::Ringing { call_id },
+        "call.answered" => AgentEvent::Answered { call_id },
+        "call.held" => AgentEvent::Held { call_id, by: by()? },
+        "call.resumed" => AgentEvent::Resumed { call_id, by: by()? },
+        "call.transferred" => AgentEvent::Transferred { call_id },
+        "call.transfer_failed" => AgentEvent::TransferFailed { call_id, reason: field("reason") },
+        "call.party" => AgentEvent::Party { call_id, number: field("number") },
+        _ => return Ok(None),
+    }))
 }
 
 /// One connection.
@@ -132,6 +148,15 @@ impl<'a> Session<'a> {
             AgentRequest::Digits { call_id, digits } => {
                 self.ask("call.dtmf", json!({"call_id": call_id, "digits": digits})).await
             }
+            AgentRequest::Hold { call_id } => self.ask("call.hold", json!({"call_id": call_id})).await,
+            AgentRequest::Resume { call_id } => self.ask("call.resume", json!({"call_id": call_id})).await,
+            AgentRequest::Transfer { call_id, to } => {
+                self.ask("call.transfer", json!({"call_id": call_id, "to": to})).await
+            }
+            AgentRequest::Report { call_id } => {
+                self.order(&call_id, Order::Report);
+                Ok(())
+            }
             AgentRequest::HangUp { call_id } => self.ask("call.hangup", json!({"call_id": call_id})).await,
         }
     }
@@ -160,19 +185,16 @@ impl<'a> Session<'a> {
                 self.order(&call_id, Order::Speak);
                 Ok(())
             }
-            "call.ringing" => {
-                tell(self.events, AgentEvent::Ringing { call_id });
-                Ok(())
-            }
-            "call.answered" => {
-                tell(self.events, AgentEvent::Answered { call_id });
-                Ok(())
-            }
             "call.ended" => {
                 self.ended(&call_id, field("reason"));
                 Ok(())
             }
-            _ => Ok(()),
+            _ => {
+                if let Some(event) = told(method, call_id, &params)? {
+                    tell(self.events, event);
+                }
+                Ok(())
+            }
         }
     }
 
@@ -213,7 +235,8 @@ impl<'a> Session<'a> {
         let (orders, inbox) = mpsc::channel(ORDERS);
         self.calls.insert(call_id.to_owned(), Call { orders, ended: None });
         let name = call_id.to_owned();
-        self.media.spawn(async move { (name, Box::pin(media.run(inbox)).await) });
+        let reports = (name.clone(), self.events.clone());
+        self.media.spawn(async move { (name, Box::pin(media.run(inbox, reports)).await) });
         self.ask("call.transport", json!({"call_id": call_id, "sdp": answer})).await
     }
 

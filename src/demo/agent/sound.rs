@@ -91,11 +91,11 @@ impl Sound {
         }
     }
 
-    /// What was heard, at [`HEARD_RATE`].
-    pub(super) fn into_heard(self) -> Vec<i16> {
+    /// What was heard since this was last asked, at [`HEARD_RATE`].
+    pub(super) fn take_heard(&mut self) -> Vec<i16> {
         match self {
             Self::Echo { .. } => Vec::new(),
-            Self::Tone { ear, .. } => ear.heard,
+            Self::Tone { ear, .. } => std::mem::take(&mut ear.heard),
         }
     }
 }
@@ -124,7 +124,7 @@ mod tests {
             let frame = speaker.next_frame().unwrap().unwrap();
             assert!(listener.hear(frame.payload, frame.timestamp, frame.marker).is_none());
         }
-        let figure = ToneFigure::of(&listener.into_heard(), HEARD_RATE, 440.0);
+        let figure = ToneFigure::of(&listener.take_heard(), HEARD_RATE, 440.0);
         assert!(figure.seconds >= 1.8, "{figure:?}");
     }
 

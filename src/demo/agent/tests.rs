@@ -165,6 +165,6 @@ async fn an_agent_logs_in_answers_and_echoes() {
     let heard = agent.wait_for("the end", Duration::from_secs(5), |event| event.heard_in(CALL)).await.unwrap();
     let packets = heard.packets;
     assert!(packets >= 100, "{packets} packets heard by the agent");
-    let echo = ToneFigure::of(&media.sound.into_heard(), HEARD_RATE, 440.0);
+    let echo = ToneFigure::of(&media.sound.take_heard(), HEARD_RATE, 440.0);
     assert!(echo.seconds >= 2.0, "{echo}, {} packets", media.heard);
 }

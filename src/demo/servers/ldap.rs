@@ -90,6 +90,20 @@ impl LdapServer {
         self.wait_until_it_answers().await
     }
 
+    /// Adds people, each a user name with an extension, and a group of theirs; all with one password. Stops it for that.
+    pub async fn enrol(&mut self, group: &str, people: &[(String, String)], password: &str) -> Result<(), ServerError> {
+        self.stop();
+        let password = hashed(password)?;
+        let mut ldif = String::new();
+        for (user, extension) in people {
+            add(&mut ldif, &person_ldif(user, user, extension, &password));
+        }
+        let members: Vec<&str> = people.iter().map(|(user, _)| user.as_str()).collect();
+        add(&mut ldif, &group_ldif(group, &members));
+        self.load(&ldif)?;
+        self.start().await
+    }
+
     /// Stops it and returns once it is gone.
     pub fn stop(&mut self) {
         if let Some(mut child) = self.child.take() {
@@ -184,8 +198,13 @@ impl LdapServer {
             std::fs::remove_dir_all(&tree).map_err(at(&tree))?;
         }
         make_directory(&tree, self.account.as_ref(), 0o700)?;
+        self.load(&tree_ldif()?)
+    }
+
+    /// Adds entries while it does not run.
+    fn load(&self, text: &str) -> Result<(), ServerError> {
         let ldif = self.directory.join("tree.ldif");
-        write_private(&ldif, &tree_ldif()?, self.account.as_ref())?;
+        write_private(&ldif, text, self.account.as_ref())?;
         let mut command = command(&self.program, &self.directory, self.account.as_ref());
         command.arg("-Tadd").arg("-f").arg(self.directory.join("slapd.conf")).arg("-l").arg(ldif);
         run("slapadd", command).map(drop)
@@ -238,26 +257,28 @@ fn tree_ldif() -> Result<String, ServerError> {
     );
     for person in DEMO_PEOPLE {
         let DemoPerson { user, name, extension, .. } = person;
-        let surname = name.rsplit(' ').next().unwrap_or(name);
-        let password = hashed(&format!("{user}-demo"))?;
-        add(
-            &mut ldif,
-            &format!(
-                "dn: uid={user},ou=people,{BASE}\nobjectClass: inetOrgPerson\nuid: {user}\ncn: {name}\nsn: {surname}\n\
-                 telephoneNumber: {extension}\nemployeeNumber: {extension}\nmail: {user}@tandem.test\nuserPassword: {password}\n\n"
-            ),
-        );
+        add(&mut ldif, &person_ldif(user, name, extension, &hashed(&format!("{user}-demo"))?));
     }
     let mut groups: Vec<&str> = DEMO_PEOPLE.iter().map(|person| person.group).collect();
     groups.dedup();
     for group in groups {
-        add(&mut ldif, &format!("dn: cn={group},ou=groups,{BASE}\nobjectClass: groupOfNames\ncn: {group}\n"));
-        for person in DEMO_PEOPLE.iter().filter(|person| person.group == group) {
-            add(&mut ldif, &format!("member: uid={},ou=people,{BASE}\n", person.user));
-        }
-        ldif.push('\n');
+        let members = DEMO_PEOPLE.iter().filter(|person| person.group == group).map(|person| person.user);
+        add(&mut ldif, &group_ldif(group, &members.collect::<Vec<_>>()));
     }
     Ok(ldif)
+}
+
+fn person_ldif(user: &str, name: &str, extension: &str, password: &str) -> String {
+    let surname = name.rsplit(' ').next().unwrap_or(name);
+    format!(
+        "dn: uid={user},ou=people,{BASE}\nobjectClass: inetOrgPerson\nuid: {user}\ncn: {name}\nsn: {surname}\n\
+         telephoneNumber: {extension}\nemployeeNumber: {extension}\nmail: {user}@tandem.test\nuserPassword: {password}\n\n"
+    )
+}
+
+fn group_ldif(group: &str, members: &[&str]) -> String {
+    let members: String = members.iter().map(|user| format!("member: uid={user},ou=people,{BASE}\n")).collect();
+    format!("dn: cn={group},ou=groups,{BASE}\nobjectClass: groupOfNames\ncn: {group}\n{members}\n")
 }
 
 /// Appends; a `String` takes everything.

@@ -4,6 +4,7 @@
 
 mod authority;
 mod child;
+mod kamailio;
 mod ldap;
 mod postgres;
 
@@ -14,6 +15,7 @@ use std::time::Duration;
 pub(in crate::demo) use child::{Kept, command};
 
 pub use authority::{Authority, IssuedCertificate};
+pub use kamailio::Kamailio;
 pub use ldap::{DEMO_PEOPLE, DemoPerson, LdapServer};
 pub use postgres::PostgresServer;
 
