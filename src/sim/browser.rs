@@ -27,6 +27,7 @@ pub enum Word {
 
 /// What the page was told.
 #[derive(Debug, Clone, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a thing that was seen or not")]
 pub struct Book {
     /// It rang, or the gateway made an offer.
     pub began: bool,

@@ -319,14 +319,12 @@ impl World {
             match word {
                 browser::Word::Gone if concerns => self.tell(number, Input::AgentGone { session }),
                 browser::Word::Gone => {}
+                browser::Word::Request(token, CallRequest::TransferTo { .. }) if concerns => {
+                    let consultation = self.consultation(number);
+                    self.tell(number, Input::Consulted { from: session, token, consultation });
+                }
                 browser::Word::Request(token, request) if concerns => {
-                    let input = match request {
-                        CallRequest::TransferTo { .. } => {
-                            Input::Consulted { from: session, token, consultation: self.consultation(number) }
-                        }
-                        request => Input::Request { from: session, token, request },
-                    };
-                    self.tell(number, input);
+                    self.tell(number, Input::Request { from: session, token, request });
                 }
                 browser::Word::Request(token, _) => self.deny(number, page, token),
             }

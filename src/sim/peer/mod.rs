@@ -93,6 +93,7 @@ pub struct Identity {
 
 /// See the [module](self).
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a thing that it did or not")]
 pub struct Peer {
     number: usize,
     call: usize,

@@ -37,17 +37,23 @@ impl Script {
 impl CallScript {
     fn draw(rng: &mut StdRng) -> Self {
         let inbound = rng.random_bool(0.6);
+        let mut peer = PeerScript::draw(rng);
         let members = if inbound && rng.random_bool(0.15) { rng.random_range(2..=GROUP_MAX) } else { 1 };
+        let browsers: Vec<_> = (0..members).map(|_| BrowserScript::draw(rng)).collect();
+        // The caller gives up at about the moment when somebody accepts.
+        if let Some(accepted) = browsers.first().filter(|_| rng.random_bool(0.15)) {
+            peer.cancels = Some(accepted.decision.0 + within(rng, 60));
+        }
         Self {
             direction: if inbound { CallDirection::Inbound } else { CallDirection::Outbound },
             begins: within(rng, 5_000),
             obligation: one_of(rng, &[Obligation::Required, Obligation::BestEffort, Obligation::Never]),
             hold_style: one_of(rng, &[HoldStyle::Local, HoldStyle::SendOnly, HoldStyle::Inactive]),
             dtmf: one_of(rng, &[DtmfMethod::Rfc4733, DtmfMethod::Info]),
-            peer: PeerScript::draw(rng),
+            peer,
             target: PeerScript { vanishes: None, ..PeerScript::draw(rng) },
             replaced: rng.random_bool(0.05).then(|| within(rng, 15_000)),
-            browsers: (0..members).map(|_| BrowserScript::draw(rng)).collect(),
+            browsers,
             one_by_one: rng.random_bool(0.3),
             media: MediaScript::draw(rng),
         }
