@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
+use crate::ids::CallId;
 use crate::signaling;
-use crate::signaling::{CallRequest, Notification, RequestToken};
+use crate::signaling::{CallRequest, HeldBy, Notification, RequestToken};
 use crate::sim::agenda::Agenda;
 use crate::sim::script::{BrowserScript, Chatter, Decision};
 
@@ -26,6 +27,7 @@ pub enum Word {
 
 /// What the page was told.
 #[derive(Debug, Clone, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a thing that was seen or not")]
 pub struct Book {
     /// It rang, or the gateway made an offer.
     pub began: bool,
@@ -37,6 +39,26 @@ pub struct Book {
     pub replies: BTreeMap<u64, u32>,
     /// Notifications after the end.
     pub after_end: u32,
+    /// It rang, or the gateway made an offer, then.
+    pub began_at: Option<Instant>,
+    /// `call.ended` came then.
+    pub ended_at: Option<Instant>,
+    /// Its first accept was granted then.
+    pub joined_at: Option<Instant>,
+    /// It rejected the call while it rang, and the gateway said yes to that.
+    pub rejected: bool,
+    /// The agent holds, as far as the page knows.
+    pub agent_holds: bool,
+    /// The other side holds, as far as the page knows.
+    pub peer_holds: bool,
+    /// Transfers that the gateway took.
+    pub transfers: u32,
+    /// Transfers that came to an end, well or not.
+    pub transfers_ended: u32,
+    /// The other side talks to somebody else.
+    pub transferred: bool,
+    /// Keys that the gateway took.
+    pub keys: String,
 }
 
 /// See the [module](self).
@@ -45,6 +67,8 @@ pub struct Browser {
     script: BrowserScript,
     agenda: Agenda<Act>,
     tokens: u64,
+    /// What was asked and not answered yet.
+    asked: BTreeMap<u64, CallRequest>,
     gone: bool,
     book: Book,
 }
@@ -56,7 +80,7 @@ impl Browser {
         if let Some(after) = script.vanishes {
             agenda.enter(begins + after, Act::Vanish);
         }
-        Self { script, agenda, tokens: 0, gone: false, book: Book::default() }
+        Self { script, agenda, tokens: 0, asked: BTreeMap::new(), gone: false, book: Book::default() }
     }
 
     /// What it was told.
@@ -86,6 +110,11 @@ impl Browser {
                 Chatter::Accept => CallRequest::Accept,
                 Chatter::Transport => CallRequest::Transport { sdp: "answer".to_owned() },
                 Chatter::Alerting => CallRequest::Alerting,
+                Chatter::Hold => CallRequest::Hold,
+                Chatter::Resume => CallRequest::Resume,
+                Chatter::Transfer => CallRequest::Transfer { to: "7009".to_owned() },
+                // The registry knows which call that is.
+                Chatter::Consult => CallRequest::TransferTo { consult: CallId::from_uuid(uuid::Uuid::nil()) },
             };
             self.agenda.enter(now + after, Act::Ask(request));
         }
@@ -102,6 +131,7 @@ impl Browser {
         match act {
             Act::Ask(request) => {
                 self.tokens += 1;
+                self.asked.insert(self.tokens, request.clone());
                 Some(Word::Request(RequestToken(self.tokens), request))
             }
             Act::Vanish => {
@@ -115,9 +145,28 @@ impl Browser {
     /// Takes what the gateway says.
     pub fn command(&mut self, command: signaling::Command, now: Instant) {
         match command {
-            signaling::Command::Reply { token, .. } => *self.book.replies.entry(token.0).or_default() += 1,
+            signaling::Command::Reply { token, result } => {
+                *self.book.replies.entry(token.0).or_default() += 1;
+                if let (Some(request), Ok(())) = (self.asked.remove(&token.0), result) {
+                    self.granted(&request, now);
+                }
+            }
             signaling::Command::Notify(notification) => self.told(&notification, now),
             signaling::Command::Close { .. } => {}
+        }
+    }
+
+    fn granted(&mut self, request: &CallRequest, now: Instant) {
+        match request {
+            CallRequest::Accept => {
+                self.book.joined_at.get_or_insert(now);
+            }
+            CallRequest::Reject if self.book.joined_at.is_none() && self.book.answered == 0 => {
+                self.book.rejected = true;
+            }
+            CallRequest::Transfer { .. } | CallRequest::TransferTo { .. } => self.book.transfers += 1,
+            CallRequest::Dtmf { digits } => self.book.keys.push_str(digits),
+            _ => {}
         }
     }
 
@@ -128,18 +177,35 @@ impl Browser {
         match notification {
             Notification::Incoming { .. } => {
                 self.book.began = true;
+                self.book.began_at = Some(now);
                 self.ring(now);
             }
             Notification::Offer { .. } => {
                 self.book.began = true;
+                self.book.began_at = Some(now);
                 self.describe_transport(now);
             }
             Notification::Answered { .. } => self.book.answered += 1,
             Notification::Ended { reason, .. } => {
                 self.book.ended.push(reason.clone());
+                self.book.ended_at = Some(now);
                 self.agenda.clear();
             }
+            Notification::Held { by, .. } => self.hold_changed(*by, true),
+            Notification::Resumed { by, .. } => self.hold_changed(*by, false),
+            Notification::Transferred { .. } => {
+                self.book.transfers_ended += 1;
+                self.book.transferred = true;
+            }
+            Notification::TransferFailed { .. } => self.book.transfers_ended += 1,
             _ => {}
+        }
+    }
+
+    fn hold_changed(&mut self, by: HeldBy, held: bool) {
+        match by {
+            HeldBy::Agent => self.book.agent_holds = held,
+            HeldBy::Peer => self.book.peer_holds = held,
         }
     }
 

@@ -1,5 +1,6 @@
 //! A scripted media plane and recorder: the worker's and the recorder's words, without a packet.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -40,6 +41,16 @@ pub struct Book {
     pub recordings_begun: u32,
     /// It was asked to end.
     pub recordings_ended: u32,
+    /// The hold music plays to the trunk.
+    pub music: bool,
+    /// What the trunk leg that was connected last may send, and take.
+    pub trunk: Option<(LegId, bool, bool)>,
+    /// Keys that a browser leg was sent.
+    pub keys_to_agent: usize,
+    /// The browsers' legs.
+    pub legs_of_agents: BTreeSet<LegId>,
+    /// What may cross.
+    pub gate: Gate,
     /// Commands that make no sense.
     pub strange: Vec<&'static str>,
 }
@@ -105,6 +116,7 @@ impl Media {
         match command {
             worker::Command::OfferPeer { call, leg } => {
                 self.book.opened = true;
+                self.book.legs_of_agents.insert(*leg);
                 let sdp = "offer".to_owned();
                 self.answer(self.script.offer, (*call, *leg), worker::EventKind::PeerOffered { sdp }, now);
             }
@@ -114,6 +126,16 @@ impl Media {
             }
             worker::Command::AcceptPeerAnswer { call, leg, .. } => {
                 self.answer(self.script.connect, (*call, *leg), worker::EventKind::PeerConnected, now);
+            }
+            worker::Command::ConnectTrunk { leg, media, .. } => {
+                self.book.trunk = Some((*leg, media.send, media.receive));
+            }
+            worker::Command::CloseLeg { leg, .. } => {
+                self.book.trunk = self.book.trunk.filter(|(connected, ..)| connected != leg);
+            }
+            worker::Command::PlayHold { on, .. } => self.book.music = *on,
+            worker::Command::SendDtmf { leg, digits, .. } if self.book.legs_of_agents.contains(leg) => {
+                self.book.keys_to_agent += digits.len();
             }
             worker::Command::SetGate { call, gate } => self.gate(*call, *gate, now),
             worker::Command::StartTap { tap, .. } => self.tap = Some(*tap),
@@ -158,6 +180,7 @@ impl Media {
     }
 
     fn gate(&mut self, call: CallId, gate: Gate, now: Instant) {
+        self.book.gate = gate;
         let opens = gate.to_agent || gate.to_trunk;
         if opens && !self.recording {
             self.book.crossed_unrecorded = true;

@@ -13,6 +13,7 @@ pub mod agenda;
 pub mod browser;
 pub mod media;
 pub mod peer;
+mod promises;
 pub mod reference;
 pub mod script;
 mod seat;

@@ -1,43 +1,68 @@
-//! One call's place in the world: its PBX, its page, its media, and the call itself while there is one.
+//! One call's place in the world: its PBX's parties, its pages, its media, and the call itself while there is one.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rand::rngs::StdRng;
 use rand::{RngCore as _, SeedableRng as _};
 
 use crate::call::call::Ground;
-use crate::call::{AgentParty, Call, CallIds, CallRecord, Cause, Config, DtmfMethod, HoldStyle, Output, TrunkPolicy};
+use crate::call::{
+    AgentParty, Call, CallIds, CallRecord, Candidate, Cause, Config, DtmfMethod, HoldStyle, Hunt, Output, TrunkPolicy,
+};
 use crate::clock::Clock;
 use crate::ids::{CallId, Extension, LegId, RecordingId, SessionId, SignalingId};
 use crate::recording::{CallDirection, Obligation};
 use crate::sdp::SrtpSecret;
 use crate::sim::browser::Browser;
 use crate::sim::media::Media;
-use crate::sim::peer::Peer;
-use crate::sim::script::CallScript;
+use crate::sim::peer::{Identity, Peer};
+use crate::sim::script::{CallScript, PeerScript};
 use crate::sip;
 use crate::sip::message::{Host, SipUri};
 use crate::worker::{MediaSource, TapId, TrunkCodec};
 
+/// Parties of one call at the PBX, at most: a redirection and transfers bring new ones.
+const PEERS_MAX: usize = 6;
+/// Numbers of the parties of one call are so far apart.
+const PEER_STEP: usize = 10;
+
 /// See the [module](self).
 #[derive(Debug)]
 pub(super) struct Seat {
-    number: usize,
-    obligation: Obligation,
-    direction: CallDirection,
-    pub(super) peer: Peer,
-    pub(super) browser: Browser,
+    pub(super) number: usize,
+    pub(super) obligation: Obligation,
+    pub(super) direction: CallDirection,
+    pub(super) hold_style: HoldStyle,
+    pub(super) dtmf: DtmfMethod,
+    /// The PBX's parties, the first of them the one that the call begins with.
+    pub(super) peers: Vec<Peer>,
+    target: PeerScript,
+    replaced: Option<Duration>,
+    replaced_at: Option<Instant>,
+    start: Instant,
+    gateway: SocketAddr,
+    /// The pages: of a group, one for each member.
+    pub(super) browsers: Vec<Browser>,
+    one_by_one: bool,
+    legs_of_agents: Vec<LegId>,
     pub(super) media: Media,
     /// When the page dials, for an outbound call.
     pub(super) dials_at: Option<Instant>,
     pub(super) ids: CallIds,
+    /// Every trunk leg that the call has or had, as the registry keeps them.
+    pub(super) legs: Vec<LegId>,
     pub(super) call: Option<Call>,
     pub(super) outcome: Option<Cause>,
     /// The registry refused it: nobody was there.
     pub(super) refused_at_the_door: bool,
     pub(super) record: Option<CallRecord>,
+    /// The leg whose REFER the call took, until its result is reported.
+    pub(super) referring: Option<LegId>,
+    /// Keys by INFO that the call was told of while they could reach its agent.
+    pub(super) keys_told: usize,
+    pub(super) faults: Vec<String>,
 }
 
 impl Seat {
@@ -49,43 +74,106 @@ impl Seat {
     ) -> Self {
         let begins = start + script.begins;
         let inbound = script.direction == CallDirection::Inbound;
-        let called = SipUri::with_user(&format!("100{number}"), Host::from(gateway.ip()), Some(gateway.port()));
+        let identity = Identity { number, call: number, replaces: None };
+        let called = called_uri(number, gateway);
+        let mut ids = ids(rng);
+        let legs_of_agents: Vec<LegId> = script.browsers.iter().map(|_| LegId::generate(1, rng)).collect();
+        ids.agent_leg = legs_of_agents.first().copied().unwrap_or(ids.agent_leg);
         Self {
             number,
             obligation: script.obligation,
             direction: script.direction,
-            peer: Peer::new(number, script.peer, called, (start, inbound.then_some(begins))),
-            browser: Browser::new(script.browser, begins),
+            hold_style: script.hold_style,
+            dtmf: script.dtmf,
+            peers: vec![Peer::new(identity, script.peer, called, (start, inbound.then_some(begins)))],
+            target: script.target,
+            replaced: script.replaced,
+            replaced_at: None,
+            start,
+            gateway,
+            browsers: script.browsers.into_iter().map(|browser| Browser::new(browser, begins)).collect(),
+            one_by_one: script.one_by_one,
+            legs_of_agents,
             media: Media::new(script.media, StdRng::seed_from_u64(rng.next_u64())),
             dials_at: (!inbound).then_some(begins),
-            ids: ids(rng),
+            legs: vec![ids.trunk_leg],
+            ids,
             call: None,
             outcome: None,
             refused_at_the_door: false,
             record: None,
+            referring: None,
+            keys_told: 0,
+            faults: Vec::new(),
         }
     }
 
     pub(super) fn next_at(&self) -> Option<Instant> {
         let call = self.call.as_ref().and_then(|call| call.poll_timeout().map(|(at, _)| at));
-        let around = [self.peer.poll_timeout(), self.browser.next_at(), self.media.next_at(), self.dials_at, call];
-        around.into_iter().flatten().min()
+        let around = [self.media.next_at(), self.dials_at, self.replaced_at, call];
+        let peers = self.peers.iter().filter_map(Peer::poll_timeout);
+        let browsers = self.browsers.iter().filter_map(Browser::next_at);
+        around.into_iter().flatten().chain(peers).chain(browsers).min()
     }
 
-    /// The session of its page.
-    pub(super) fn session(&self) -> SignalingId {
-        SignalingId::from_uuid(uuid::Uuid::from_u128(self.number as u128 + 1))
+    /// The session of a page.
+    pub(super) fn session(&self, page: usize) -> SignalingId {
+        SignalingId::from_uuid(uuid::Uuid::from_u128((self.number * 100 + page) as u128 + 1))
     }
 
-    pub(super) fn ground(&self, config: &Arc<Config>, clock: Clock) -> Ground {
+    fn page_of(&mut self, session: SignalingId) -> Option<&mut Browser> {
+        let page = (0..self.browsers.len()).find(|page| self.session(*page) == session)?;
+        self.browsers.get_mut(page)
+    }
+
+    /// A further party at the PBX, who is called in another's place.
+    pub(super) fn add_target(&mut self) -> Option<&mut Peer> {
+        self.add_peer(None, None)
+    }
+
+    fn add_peer(&mut self, replaces: Option<String>, begins: Option<Instant>) -> Option<&mut Peer> {
+        if self.peers.len() >= PEERS_MAX {
+            return None;
+        }
+        let number = self.number + PEER_STEP * self.peers.len();
+        let identity = Identity { number, call: self.number, replaces };
+        let called = called_uri(self.number, self.gateway);
+        self.peers.push(Peer::new(identity, self.target.clone(), called, (self.start, begins)));
+        self.peers.last_mut()
+    }
+
+    /// Somebody at the PBX takes the first party's place, once that is up and the time has come.
+    pub(super) fn replace_peer(&mut self, now: Instant) {
+        let dialog = self.peers.first().and_then(Peer::to_be_replaced);
+        if self.replaced_at.is_none() {
+            self.replaced_at = self.replaced.take_if(|_| dialog.is_some()).map(|after| now + after);
+        }
+        if self.replaced_at.take_if(|at| *at <= now).is_some() && dialog.is_some() {
+            self.add_peer(dialog, Some(now));
+        }
+    }
+
+    fn party(&self, page: usize) -> AgentParty {
         let number = self.number;
-        let agent = AgentParty {
-            session: self.session(),
-            user: format!("agent{number}"),
-            name: format!("Agent {number}"),
-            extension: Extension::new(format!("100{number}")),
+        AgentParty {
+            session: self.session(page),
+            user: format!("agent{number}-{page}"),
+            name: format!("Agent {number} {page}"),
+            extension: Extension::new(format!("100{number}{page}")),
             number: format!("100{number}"),
-        };
+        }
+    }
+
+    /// The agents who are there: those ring.
+    pub(super) fn hunt(&self, config: &Config) -> Option<Hunt> {
+        let there = self.browsers.iter().zip(&self.legs_of_agents).enumerate().filter(|(_, (page, _))| !page.is_gone());
+        let candidates: Vec<Candidate> =
+            there.map(|(page, (_, leg))| Candidate { agent: self.party(page), leg: *leg, waiting: false }).collect();
+        let (one_by_one, is_group) = (self.one_by_one, self.browsers.len() > 1);
+        (!candidates.is_empty()).then_some(Hunt { candidates, one_by_one, ring_time: config.no_answer, is_group })
+    }
+
+    pub(super) fn ground(&self, agent: AgentParty, leg: LegId, config: &Arc<Config>, clock: Clock) -> Ground {
         let trunk = TrunkPolicy {
             media_address: [192, 0, 2, 1].into(),
             media_advertised: [192, 0, 2, 1].into(),
@@ -94,22 +182,29 @@ impl Seat {
             recording: self.obligation,
             srtp: None,
             media_source: MediaSource::Exact,
-            hold_style: HoldStyle::Local,
-            dtmf: DtmfMethod::Rfc4733,
+            hold_style: self.hold_style,
+            dtmf: self.dtmf,
         };
-        Ground { ids: self.ids, agent, trunk, config: Arc::clone(config), clock, emergency: None }
+        let ids = CallIds { agent_leg: leg, ..self.ids };
+        Ground { ids, agent, trunk, config: Arc::clone(config), clock, emergency: None }
+    }
+
+    /// What an agent who dials stands on.
+    pub(super) fn ground_of_dialler(&self, config: &Arc<Config>, clock: Clock) -> Ground {
+        self.ground(self.party(0), self.ids.agent_leg, config, clock)
     }
 
     /// As a call's task does; what is for the SIP task is given back.
     pub(super) fn carry_out(&mut self, now: Instant) -> Vec<sip::Command> {
         let mut commands = Vec::new();
         let Some(call) = &mut self.call else { return commands };
+        let mut for_pages = Vec::new();
         while let Some(output) = call.poll_output() {
             match output {
                 Output::Sip(command) => commands.push(command),
                 Output::Worker(command) => self.media.command(&command, now),
                 Output::Recorder(command) => self.media.record(&command, now),
-                Output::Signaling { command, .. } => self.browser.command(command, now),
+                Output::Signaling { session, command } => for_pages.push((session, command)),
                 Output::Record(record) => self.record = Some(*record),
                 Output::Alarm(_) => {}
             }
@@ -118,98 +213,29 @@ impl Seat {
             self.outcome = Some(cause);
             self.call = None;
         }
+        for (session, command) in for_pages {
+            match self.page_of(session) {
+                Some(page) => page.command(command, now),
+                None => self.faults.push("a page was told of a call that is not its own".to_owned()),
+            }
+        }
+        for command in &commands {
+            self.note_referral(command);
+        }
         commands
     }
 
-    /// What was promised of this call and not kept.
-    pub(super) fn faults(&self) -> Vec<String> {
-        let mut faults = Vec::new();
-        if let Some(call) = &self.call {
-            faults.push(format!("never ended: {}, waiting for {:?}", call.phase_name(), call.poll_timeout()));
+    fn note_referral(&mut self, command: &sip::Command) {
+        match command {
+            sip::Command::AcceptRefer { leg } => self.referring = Some(*leg),
+            sip::Command::NotifyRefer { status, .. } if !status.is_provisional() => self.referring = None,
+            _ => {}
         }
-        self.faults_of_media(&mut faults);
-        self.faults_at_page(&mut faults);
-        self.faults_at_peer(&mut faults);
-        self.faults_of_record(&mut faults);
-        faults
     }
+}
 
-    fn faults_of_media(&self, faults: &mut Vec<String>) {
-        let book = self.media.book();
-        if book.opened && !book.closed {
-            faults.push("its media session was never closed".to_owned());
-        }
-        if book.crossed_unrecorded && self.obligation == Obligation::Required {
-            faults.push("audio crossed before the recorder said Recording".to_owned());
-        }
-        if book.recordings_begun != book.recordings_ended {
-            faults.push(format!("{} recordings begun, {} ended", book.recordings_begun, book.recordings_ended));
-        }
-        if book.recordings_begun > 0 && self.obligation == Obligation::Never {
-            faults.push("recorded, though policy says never".to_owned());
-        }
-        faults.extend(book.strange.iter().map(|what| (*what).to_owned()));
-    }
-
-    fn faults_at_page(&self, faults: &mut Vec<String>) {
-        let book = self.browser.book();
-        if book.began && book.ended.len() != 1 {
-            faults.push(format!("the page heard of {} ends", book.ended.len()));
-        }
-        if book.after_end > 0 {
-            faults.push("the page heard of a call that had ended".to_owned());
-        }
-        if book.answered > 1 || (book.answered == 1) != self.media.book().talked {
-            faults.push(format!(
-                "told answered {} times, audio both ways: {}",
-                book.answered,
-                self.media.book().talked
-            ));
-        }
-        let replies: Vec<(u64, u32)> = book.replies.iter().map(|(token, count)| (*token, *count)).collect();
-        let due: Vec<(u64, u32)> = (1..=self.browser.requests()).map(|token| (token, 1)).collect();
-        if replies != due {
-            faults.push(format!("replies to {} requests: {replies:?}", due.len()));
-        }
-    }
-
-    fn faults_at_peer(&self, faults: &mut Vec<String>) {
-        let book = self.peer.book();
-        faults.extend(book.strange.iter().map(|what| format!("the PBX got {what}")));
-        if book.finals.len() > 1 {
-            faults.push(format!("the PBX got several final responses: {:?}", book.finals));
-        }
-        // At the worst weather that is drawn, all of seven tries are lost once in ten million times.
-        if book.invite_unanswered {
-            faults.push("the PBX's INVITE was never answered".to_owned());
-        }
-        faults.extend(book.unanswered.iter().map(|method| format!("the PBX's {method} was never answered")));
-        if book.unacknowledged {
-            faults.push("the PBX's 2xx was never acknowledged".to_owned());
-        }
-        let up = book.accepted || book.finals.iter().any(|status| *status < 300);
-        if up && !self.peer.vanishes() && !book.bye_heard && !book.bye_said {
-            faults.push("the PBX's call never ended".to_owned());
-        }
-    }
-
-    fn faults_of_record(&self, faults: &mut Vec<String>) {
-        let Some(record) = &self.record else {
-            if self.outcome.is_some() {
-                faults.push("it left no record".to_owned());
-            }
-            return;
-        };
-        if record.ended.is_none() || record.end_reason.is_none() {
-            faults.push("its record has no end".to_owned());
-        }
-        if record.answered.is_some() != (self.browser.book().answered > 0) {
-            faults.push(format!("its record says answered: {:?}", record.answered));
-        }
-        if record.direction != self.direction {
-            faults.push("its record has the wrong direction".to_owned());
-        }
-    }
+fn called_uri(number: usize, gateway: SocketAddr) -> SipUri {
+    SipUri::with_user(&format!("100{number}"), Host::from(gateway.ip()), Some(gateway.port()))
 }
 
 fn ids(rng: &mut StdRng) -> CallIds {

@@ -7,10 +7,13 @@ use std::time::{Duration, Instant};
 use rand::rngs::StdRng;
 use rand::{RngCore as _, SeedableRng as _};
 
-use crate::call::{Call, Candidate, Cause, Config, Hunt, Input};
+use crate::call::{Call, Cause, Config, Consultation, Input};
 use crate::clock::{Clock, WallTime};
-use crate::ids::TrunkName;
+use crate::ids::{LegId, TrunkName};
+use crate::limits::CALL_TRUNK_LEGS_MAX;
+use crate::routing::{DialPlan, DialRule};
 use crate::signaling;
+use crate::signaling::{CallRequest, RequestToken};
 use crate::sim::browser;
 use crate::sim::media;
 use crate::sim::reference::Reference;
@@ -20,7 +23,7 @@ use crate::sim::wire::{Towards, Wire};
 use crate::sip;
 use crate::sip::message::{Message, Method, Request};
 use crate::sip::user_agent::{self, Listen, Target, Trunk, UserAgent};
-use crate::sip::{Flow, Invitation, Transport};
+use crate::sip::{EndCause, Flow, Invitation, Refusal, StatusCode, Transport};
 
 /// The gateway's address.
 const GATEWAY: ([u8; 4], u16) = ([192, 0, 2, 1], 5060);
@@ -55,6 +58,8 @@ struct World {
     now: Instant,
     clock: Clock,
     config: Arc<Config>,
+    /// For names that the registry draws.
+    rng: StdRng,
     agent: UserAgent,
     seats: Vec<Seat>,
     wire: Wire,
@@ -69,8 +74,8 @@ impl World {
         let mut rng = StdRng::seed_from_u64(seed);
         let script = Script::draw(&mut rng);
         let clock = Clock::starting_at(start, WallTime(1_700_000_000_000_000_000));
-        let config = Arc::new(Config::default());
-        let agent = UserAgent::new(agent_config(clock), StdRng::seed_from_u64(rng.next_u64()));
+        let config = Arc::new(call_config());
+        let agent = UserAgent::new(agent_config(clock, script.calls_max), StdRng::seed_from_u64(rng.next_u64()));
         let calls = script.calls.into_iter().enumerate();
         let seats = calls
             .map(|(number, script)| Seat::new(number, script, (start, SocketAddr::from(GATEWAY)), &mut rng))
@@ -80,10 +85,11 @@ impl World {
             now: start,
             clock,
             config,
+            rng: StdRng::seed_from_u64(rng.next_u64()),
             agent,
             seats,
             wire: Wire::new(script.weather, StdRng::seed_from_u64(rng.next_u64())),
-            reference: Reference::default(),
+            reference: Reference::new(script.calls_max),
             shutdown_at: script.shutdown.map(|after| start + after),
             enough_at: Some(start + ENOUGH),
             faults: Vec::new(),
@@ -107,6 +113,7 @@ impl World {
     }
 
     fn step(&mut self) {
+        self.reference.passed(self.now);
         while let Some((towards, bytes)) = self.wire.arrived(self.now) {
             let Ok(message) = Message::parse(&bytes) else {
                 self.faults.push("bytes on the wire that are no message".to_owned());
@@ -130,8 +137,8 @@ impl World {
             self.shut_down();
         }
         if self.enough_at.take_if(|at| *at <= self.now).is_some() {
-            for seat in &mut self.seats {
-                seat.browser.hang_up(self.now);
+            for page in self.seats.iter_mut().flat_map(|seat| &mut seat.browsers) {
+                page.hang_up(self.now);
             }
         }
     }
@@ -139,21 +146,26 @@ impl World {
     fn reached_peer(&mut self, message: Message) {
         let call_id = message.headers().call_id().unwrap_or_default().to_owned();
         let now = self.now;
-        let known = self.seats.iter().position(|seat| seat.peer.call_id() == call_id);
-        let called = || match &message {
-            Message::Request(request) if request.method == Method::Invite => called_seat(request),
-            Message::Request(_) | Message::Response(_) => None,
-        };
-        match known.or_else(called).and_then(|number| self.seats.get_mut(number)) {
-            Some(seat) => seat.peer.handle(message, now),
-            None => self.faults.push(format!("a message for no call of the PBX: {call_id}")),
+        let known = self.seats.iter_mut().flat_map(|seat| &mut seat.peers).find(|peer| peer.call_id() == call_id);
+        if let Some(peer) = known {
+            peer.handle(message, now);
+        } else if let Some((seat, is_target)) = called_seat(&message)
+            && let Some(seat) = self.seats.get_mut(seat)
+        {
+            // More parties than a call has room for hear nothing.
+            let peer = if is_target { seat.add_target() } else { seat.peers.first_mut() };
+            if let Some(peer) = peer {
+                peer.handle(message, now);
+            }
+        } else if !matches!(message, Message::Request(Request { method: Method::Invite | Method::Cancel, .. })) {
+            self.faults.push(format!("a message for no call of the PBX: {call_id}"));
         }
         self.drain_peers();
     }
 
     fn drain_peers(&mut self) {
-        for seat in &mut self.seats {
-            while let Some(bytes) = seat.peer.poll_output() {
+        for peer in self.seats.iter_mut().flat_map(|seat| &mut seat.peers) {
+            while let Some(bytes) = peer.poll_output() {
                 self.wire.send(Towards::Gateway, &bytes, self.now);
             }
         }
@@ -174,13 +186,63 @@ impl World {
 
     fn heard(&mut self, event: sip::Event) {
         if let sip::Event::Invited(invitation) = event {
-            self.invited(*invitation);
+            match invitation.replaces {
+                Some(replaced) => self.replaced(replaced, invitation),
+                None => self.invited(*invitation),
+            }
             return;
         }
         let leg = event.leg();
-        if let Some(number) = self.seats.iter().position(|seat| seat.ids.trunk_leg == leg) {
-            self.tell(number, Input::Sip(event));
+        let Some(number) = self.seat_of(leg) else { return };
+        if matches!(event, sip::Event::Referred { .. }) {
+            self.name_spare_leg(number);
         }
+        let Some(seat) = self.seats.get_mut(number) else { return };
+        let standing = seat.call.as_ref().map(Call::standing).filter(|standing| !standing.is_ending);
+        let is_up = standing.as_ref().is_some_and(|standing| standing.is_answered && standing.trunk_leg == leg);
+        if is_up && matches!(event, sip::Event::InfoReceived { .. }) {
+            seat.keys_told += 1;
+        }
+        let transferor_leaves = matches!(event, sip::Event::Ended { cause: EndCause::PeerBye, .. })
+            && seat.referring == Some(leg)
+            && standing.is_some();
+        self.tell(number, Input::Sip(event));
+        let Some(seat) = self.seats.get_mut(number).filter(|_| transferor_leaves) else { return };
+        if seat.call.as_ref().is_none_or(Call::is_ending) {
+            seat.faults.push("the transferor's BYE ended the call that it had transferred".to_owned());
+        }
+    }
+
+    fn seat_of(&self, leg: LegId) -> Option<usize> {
+        self.seats.iter().position(|seat| seat.legs.contains(&leg))
+    }
+
+    /// As the registry does, before a call hears of a transfer.
+    fn name_spare_leg(&mut self, number: usize) {
+        let leg = LegId::generate(1, &mut self.rng);
+        let Some(seat) = self.seats.get_mut(number).filter(|seat| seat.legs.len() < CALL_TRUNK_LEGS_MAX) else {
+            return;
+        };
+        seat.legs.push(leg);
+        self.tell(number, Input::SpareLeg(leg));
+    }
+
+    /// An INVITE that takes another's place belongs to that call.
+    fn replaced(&mut self, replaced: LegId, invitation: Box<Invitation>) {
+        let leg = invitation.leg;
+        let number = self.seat_of(replaced);
+        let seat = number.and_then(|number| self.seats.get_mut(number));
+        let has_room = |seat: &&mut Seat| seat.call.is_some() && seat.legs.len() < CALL_TRUNK_LEGS_MAX;
+        if let (Some(number), Some(seat)) = (number, seat.filter(has_room)) {
+            seat.legs.push(leg);
+            self.tell(number, Input::Sip(sip::Event::Invited(invitation)));
+        } else {
+            self.command(sip::Command::Refuse { leg, refusal: Refusal::new(StatusCode::CALL_DOES_NOT_EXIST) });
+        }
+    }
+
+    fn command(&mut self, command: sip::Command) {
+        self.agent.handle(user_agent::Input::Command(command), self.now);
     }
 
     fn invited(&mut self, invitation: Invitation) {
@@ -195,29 +257,35 @@ impl World {
         }
         let leg = invitation.leg;
         seat.ids.trunk_leg = leg;
-        if seat.browser.is_gone() {
+        seat.legs = vec![leg];
+        let hunt = seat.hunt(&self.config);
+        let Some((hunt, first)) = hunt.and_then(|hunt| Some((hunt.clone(), hunt.candidates.into_iter().next()?)))
+        else {
             seat.refused_at_the_door = true;
             let refusal = Cause::AgentUnavailable.refusal(self.config.retry_after);
-            self.agent.handle(user_agent::Input::Command(sip::Command::Refuse { leg, refusal }), self.now);
+            self.command(sip::Command::Refuse { leg, refusal });
             return;
-        }
-        let ground = seat.ground(&self.config, self.clock);
-        let candidate = Candidate { agent: ground.agent.clone(), leg: seat.ids.agent_leg, waiting: false };
-        let ring_time = self.config.no_answer;
-        let hunt = Hunt { candidates: vec![candidate], one_by_one: false, ring_time, is_group: false };
+        };
+        let ground = seat.ground(first.agent, first.leg, &self.config, self.clock);
         seat.call = Some(Call::inbound(ground, hunt, invitation, self.now));
-        seat.browser.begin(self.now);
+        for page in &mut seat.browsers {
+            page.begin(self.now);
+        }
         self.carry_out(number);
     }
 
     fn step_seat(&mut self, number: usize) {
         let now = self.now;
         let Some(seat) = self.seats.get_mut(number) else { return };
-        seat.peer.handle_timeout(now);
-        if seat.dials_at.take_if(|at| *at <= now).is_some() && !seat.browser.is_gone() {
-            let ground = seat.ground(&self.config, self.clock);
+        seat.replace_peer(now);
+        for peer in &mut seat.peers {
+            peer.handle_timeout(now);
+        }
+        let dials = seat.dials_at.take_if(|at| *at <= now).is_some();
+        if let Some(page) = seat.browsers.first_mut().filter(|page| dials && !page.is_gone()) {
+            page.begin(now);
+            let ground = seat.ground_of_dialler(&self.config, self.clock);
             seat.call = Some(Call::outbound(ground, TrunkName::new("pbx"), format!("600{number}"), now));
-            seat.browser.begin(now);
             self.carry_out(number);
         }
         while let Some(word) = self.seats.get_mut(number).and_then(|seat| seat.media.pop_due(now)) {
@@ -227,13 +295,9 @@ impl World {
             };
             self.tell(number, input);
         }
-        while let Some(word) = self.seats.get_mut(number).and_then(|seat| seat.browser.pop_due(now)) {
-            let Some(session) = self.seats.get(number).map(Seat::session) else { return };
-            let input = match word {
-                browser::Word::Request(token, request) => Input::Request { from: session, token, request },
-                browser::Word::Gone => Input::AgentGone { session },
-            };
-            self.tell(number, input);
+        let pages = self.seats.get(number).map_or(0, |seat| seat.browsers.len());
+        for page in 0..pages {
+            self.step_page(number, page);
         }
         if let Some(call) = self.seats.get_mut(number).and_then(|seat| seat.call.as_mut()) {
             call.handle_timeout(now);
@@ -242,22 +306,60 @@ impl World {
         self.drain_peers();
     }
 
+    fn step_page(&mut self, number: usize, page: usize) {
+        let due = |world: &mut Self| {
+            let seat = world.seats.get_mut(number)?;
+            let session = seat.session(page);
+            Some((session, seat.browsers.get_mut(page)?.pop_due(world.now)?))
+        };
+        while let Some((session, word)) = due(self) {
+            let call = self.seats.get(number).and_then(|seat| seat.call.as_ref());
+            let concerns =
+                call.is_some_and(|call| call.standing().audience.iter().any(|(theirs, _)| *theirs == session));
+            match word {
+                browser::Word::Gone if concerns => self.tell(number, Input::AgentGone { session }),
+                browser::Word::Gone => {}
+                browser::Word::Request(token, CallRequest::TransferTo { .. }) if concerns => {
+                    let consultation = self.consultation(number);
+                    self.tell(number, Input::Consulted { from: session, token, consultation });
+                }
+                browser::Word::Request(token, request) if concerns => {
+                    self.tell(number, Input::Request { from: session, token, request });
+                }
+                browser::Word::Request(token, _) => self.deny(number, page, token),
+            }
+        }
+    }
+
+    /// The call after this one stands for the agent's other call.
+    fn consultation(&self, number: usize) -> Option<Consultation> {
+        let other = self.seats.get((number + 1) % self.seats.len()).filter(|other| other.number != number)?;
+        let standing = other.call.as_ref()?.standing();
+        let is_up = standing.is_answered && !standing.is_ending;
+        let trunk = TrunkName::new("pbx");
+        is_up.then_some(Consultation { leg: standing.trunk_leg, trunk, number: standing.number })
+    }
+
+    /// As the registry does with what is about no call of the page's.
+    fn deny(&mut self, number: usize, page: usize, token: RequestToken) {
+        let result = Err(signaling::Error::new("call.unknown", "there is no such call", false));
+        if let Some(page) = self.seats.get_mut(number).and_then(|seat| seat.browsers.get_mut(page)) {
+            page.command(signaling::Command::Reply { token, result }, self.now);
+        }
+    }
+
     fn shut_down(&mut self) {
         let retry_after = self.config.retry_after;
-        self.agent.handle(user_agent::Input::Command(sip::Command::Drain { retry_after }), self.now);
+        self.reference.drains();
+        self.command(sip::Command::Drain { retry_after });
         for number in 0..self.seats.len() {
             self.tell(number, Input::Shutdown);
         }
     }
 
-    /// As the registry does: what a call is not there for is answered in its place, or nothing.
     fn tell(&mut self, number: usize, input: Input) {
-        let Some(seat) = self.seats.get_mut(number) else { return };
-        if let Some(call) = &mut seat.call {
+        if let Some(call) = self.seats.get_mut(number).and_then(|seat| seat.call.as_mut()) {
             call.handle(input, self.now);
-        } else if let Input::Request { token, .. } = input {
-            let result = Err(signaling::Error::new("call.unknown", "there is no such call", false));
-            seat.browser.command(signaling::Command::Reply { token, result }, self.now);
         }
         self.carry_out(number);
     }
@@ -265,7 +367,7 @@ impl World {
     fn carry_out(&mut self, number: usize) {
         let commands = self.seats.get_mut(number).map(|seat| seat.carry_out(self.now)).unwrap_or_default();
         for command in commands {
-            self.agent.handle(user_agent::Input::Command(command), self.now);
+            self.command(command);
         }
         self.drain_agent();
     }
@@ -279,15 +381,20 @@ impl World {
         for (number, seat) in self.seats.iter().enumerate() {
             summary.calls += usize::from(seat.outcome.is_some());
             summary.answered += usize::from(seat.media.book().gate_opened);
-            faults.extend(seat.faults().into_iter().map(|fault| format!("call {number}: {fault}")));
+            faults.extend(seat.broken_promises().into_iter().map(|fault| format!("call {number}: {fault}")));
         }
         faults.extend(self.reference.faults());
         if faults.is_empty() { Ok(summary) } else { Err(faults) }
     }
 }
 
-fn called_seat(request: &Request) -> Option<usize> {
-    request.uri.user_unescaped()?.strip_prefix("600")?.parse().ok()
+/// Which call a new INVITE of the gateway's is of, and whether it is for somebody in the first party's place.
+fn called_seat(message: &Message) -> Option<(usize, bool)> {
+    let Message::Request(request) = message else { return None };
+    let user = request.uri.user_unescaped().filter(|_| request.method == Method::Invite)?;
+    let target = user.strip_prefix("700").map(|number| (number, true));
+    let (number, is_target) = target.or_else(|| Some((user.strip_prefix("600")?, false)))?;
+    Some((number.parse().ok()?, is_target))
 }
 
 fn flow() -> Flow {
@@ -299,10 +406,25 @@ fn flow() -> Flow {
     }
 }
 
-fn agent_config(clock: Clock) -> user_agent::Config {
+/// Agents may dial and transfer to 7 and what follows.
+fn call_config() -> Config {
+    let rule = DialRule {
+        prefix: "7".to_owned(),
+        digits_min: 4,
+        digits_max: 4,
+        trunk: TrunkName::new("pbx"),
+        strip: 0,
+        prepend: String::new(),
+    };
+    Config { dial_plan: DialPlan { rules: vec![rule], ..DialPlan::default() }, ..Config::default() }
+}
+
+fn agent_config(clock: Clock, calls_max: Option<usize>) -> user_agent::Config {
     let mut config = user_agent::Config::new(clock);
     config.listen = vec![Listen { transport: Transport::Udp, address: SocketAddr::from(GATEWAY) }];
     let target = Target { transport: Transport::Udp, address: SocketAddr::from(PBX), tcp_for_large: false };
-    config.trunks = vec![Trunk::of_target(TrunkName::new("pbx"), target)];
+    let mut trunk = Trunk::of_target(TrunkName::new("pbx"), target);
+    trunk.peering.calls_max = calls_max;
+    config.trunks = vec![trunk];
     config
 }

@@ -6,15 +6,22 @@ use crate::sim::peer::asked::Asked;
 use crate::sim::peer::{Act, Peer};
 use crate::sim::script::{Deed, Shape};
 use crate::sip::Body;
+use crate::sip::StatusCode;
 use crate::sip::message::via::MAGIC_COOKIE;
 use crate::sip::message::{CSeq, HeaderName, Method, Request, Response};
 
 /// How soon a CANCEL is tried again that may not go out yet.
 const CANCEL_RETRY: Duration = Duration::from_millis(100);
+/// How long it waits after a 491.
+const AFTER_GLARE: Duration = Duration::from_millis(2_300);
 
 impl Peer {
     pub(super) fn invite(&mut self, now: Instant) {
         let mut request = self.new_request(Method::Invite);
+        self.say_habits(&mut request.headers);
+        if let Some(value) = &self.replaces {
+            request.headers.push(HeaderName::Replaces, value.clone());
+        }
         if let Some(shape) = self.script.offer {
             request.set_body(Body::sdp(self.description(shape)));
         }
@@ -44,6 +51,9 @@ impl Peer {
                 self.ask(bye, false, now);
             }
             Deed::Reinvite(shape) => self.reinvite(shape, now),
+            Deed::Update(shape) => self.update(shape, now),
+            Deed::Info => self.press_key(now),
+            Deed::Refer => self.refer(now),
             Deed::Options => {
                 let options = self.new_request(Method::Options);
                 self.ask(options, false, now);
@@ -56,12 +66,13 @@ impl Peer {
     }
 
     /// One INVITE at a time (RFC 3261 14.1), and none before ours is acknowledged.
-    fn reinvite(&mut self, shape: Option<Shape>, now: Instant) {
+    pub(super) fn reinvite(&mut self, shape: Option<Shape>, now: Instant) {
         let busy = self.asked.iter().any(|asked| asked.is_open() && *asked.method() == Method::Invite);
-        if busy || self.pending.is_some() || self.resending.is_some() {
+        if busy || self.pending.is_some() || !self.resending.is_empty() {
             return;
         }
         let mut request = self.new_request(Method::Invite);
+        self.say_lifetime(&mut request.headers);
         if let Some(shape) = shape {
             request.set_body(Body::sdp(self.description(shape)));
         }
@@ -77,9 +88,17 @@ impl Peer {
         let Some(at) = self.asked.iter().position(|asked| asked.is_it(branch, &cseq.method)) else { return };
         let Some(asked) = self.asked.get_mut(at) else { return };
         let is_news = asked.hear(response.status, now);
-        if cseq.method != Method::Invite || response.status.is_provisional() {
+        if cseq.method == Method::Refer && is_news {
+            self.refer_answered(response.status, now);
+        }
+        if cseq.method != Method::Invite {
             return;
         }
+        if response.status.is_provisional() {
+            self.hear_reliably(response, now);
+            return;
+        }
+        let Some(asked) = self.asked.get(at) else { return };
         let (invite, is_first_invite) = (asked.request().clone(), asked.is_first_invite());
         if is_first_invite {
             self.decided(response, is_news, now);
@@ -88,6 +107,10 @@ impl Peer {
             self.acknowledge(&invite, cseq.number);
         } else {
             self.out.push_back(Request::ack_for(&invite, response).to_bytes());
+        }
+        if is_news && response.status == StatusCode::REQUEST_PENDING {
+            // Both wanted to change the session: once more, later (RFC 3261 14.1).
+            self.agenda.enter(now + AFTER_GLARE, Act::Deed(Deed::Reinvite(Some(Shape::Plain))));
         }
         if is_first_invite && is_news && response.status.is_success() {
             self.up(now);
@@ -103,6 +126,7 @@ impl Peer {
             self.over = true;
         } else if is_news {
             self.confirmed = true;
+            self.hear_lifetime(&response.headers, true);
             self.remote = response.headers.get(&HeaderName::To).map(str::to_owned);
             if let Some(contact) = response.headers.contacts().ok().and_then(|contacts| contacts.into_iter().next()) {
                 self.target = contact.uri;

@@ -5,6 +5,8 @@
 
 mod asked;
 mod caller;
+mod habits;
+mod reliable;
 mod served;
 mod shape;
 
@@ -16,9 +18,10 @@ use bytes::Bytes;
 
 use crate::sim::agenda::Agenda;
 use crate::sim::peer::asked::Asked;
+use crate::sim::peer::reliable::Unpracked;
 use crate::sim::peer::served::Resending;
 use crate::sim::script::{Deed, PeerScript, Shape};
-use crate::sip::message::{Message, Method, Request, SipUri, Uri};
+use crate::sip::message::{Message, Method, NameAddr, Request, SipUri, Uri};
 
 pub use shape::describe;
 
@@ -47,6 +50,14 @@ pub struct Book {
     pub bye_heard: bool,
     /// It ended the call with BYE itself.
     pub bye_said: bool,
+    /// A reliable provisional response of its own got no PRACK.
+    pub unpracked: bool,
+    /// A second phone answered the gateway's INVITE, too.
+    pub forked: bool,
+    /// The gateway ended that second call.
+    pub fork_ended: bool,
+    /// Keys that the gateway told by INFO, with the number of their requests.
+    pub keys: BTreeMap<u32, char>,
     /// Requests that make no sense to it.
     pub strange: Vec<String>,
 }
@@ -59,12 +70,34 @@ enum Act {
     Provisional(u16, bool),
     Verdict(u16),
     Deed(Deed),
+    /// Acknowledges the reliable provisional response of that number.
+    Prack(u32),
+    /// Tells how the agent's transfer goes.
+    Notify(u16),
+    /// Refreshes the session, and again after its half-life.
+    Refresh,
+    /// Speaks in a dialog that is over.
+    Ghost,
+}
+
+/// Who a PBX's party is.
+#[derive(Debug, Clone)]
+pub struct Identity {
+    /// Its own number, unlike that of every other party of the world.
+    pub number: usize,
+    /// The world's call that it has to do with.
+    pub call: usize,
+    /// As caller: the dialog whose place it takes.
+    pub replaces: Option<String>,
 }
 
 /// See the [module](self).
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a thing that it did or not")]
 pub struct Peer {
     number: usize,
+    call: usize,
+    replaces: Option<String>,
     script: PeerScript,
     agenda: Agenda<Act>,
     out: VecDeque<Bytes>,
@@ -82,7 +115,15 @@ pub struct Peer {
     served: BTreeMap<(String, Method), Bytes>,
     /// The gateway's INVITE that waits for our final response.
     pending: Option<Request>,
-    resending: Option<Resending>,
+    resending: Vec<Resending>,
+    /// Our last reliable provisional response, until its PRACK.
+    unpracked: Option<Unpracked>,
+    rseq: u32,
+    /// The gateway's last reliable provisional response.
+    heard_rseq: Option<u32>,
+    /// How long after a refresh the next one is due, where it is ours.
+    refreshes_after: Option<Duration>,
+    has_referred: bool,
     acks_to_lose: u8,
     cancelled: bool,
     confirmed: bool,
@@ -90,9 +131,9 @@ pub struct Peer {
 }
 
 impl Peer {
-    /// A PBX that will be called as number `number` of the world, or calls at `begins`.
+    /// A party at the PBX that will be called, or calls at `begins`.
     pub fn new(
-        number: usize,
+        Identity { number, call, replaces }: Identity,
         script: PeerScript,
         gateway: SipUri,
         (start, begins): (Instant, Option<Instant>),
@@ -106,6 +147,8 @@ impl Peer {
         }
         Self {
             number,
+            call,
+            replaces,
             agenda,
             out: VecDeque::new(),
             book: Book::default(),
@@ -120,7 +163,12 @@ impl Peer {
             asked: Vec::new(),
             served: BTreeMap::new(),
             pending: None,
-            resending: None,
+            resending: Vec::new(),
+            unpracked: None,
+            rseq: 100,
+            heard_rseq: None,
+            refreshes_after: None,
+            has_referred: false,
             acks_to_lose: script.acks_lost,
             cancelled: false,
             confirmed: false,
@@ -132,6 +180,13 @@ impl Peer {
     /// Its Call-ID.
     pub fn call_id(&self) -> &str {
         &self.call_id
+    }
+
+    /// Its dialog, as a Replaces of another party names it to the gateway; `None` before there is one, and after.
+    pub fn to_be_replaced(&self) -> Option<String> {
+        let remote = self.remote.as_deref().filter(|_| self.confirmed && !self.over)?;
+        let theirs = NameAddr::parse(remote)?.tag()?.to_owned();
+        Some(format!("{};to-tag={theirs};from-tag={}", self.call_id, self.tag))
     }
 
     /// What it wrote down.
@@ -147,6 +202,11 @@ impl Peer {
     /// Whether it goes without a word at some time.
     pub const fn vanishes(&self) -> bool {
         self.vanishes_at.is_some()
+    }
+
+    /// Whether its answer to an offer of ours is none that a session can go on with.
+    pub const fn may_answer_badly(&self) -> bool {
+        matches!(self.script.answer, None | Some(Shape::Foreign | Shape::Garbage))
     }
 
     /// Takes a message of the gateway.
@@ -165,16 +225,21 @@ impl Peer {
         if self.has_vanished(now) {
             self.agenda.clear();
             self.asked.clear();
-            self.resending = None;
+            self.resending.clear();
+            self.unpracked = None;
             return;
         }
         while let Some(act) = self.agenda.pop_due(now) {
             match act {
                 Act::Invite => self.invite(now),
                 Act::Cancel => self.cancel(now),
-                Act::Provisional(status, described) => self.progress(status, described),
+                Act::Provisional(status, described) => self.progress(status, described, now),
                 Act::Verdict(status) => self.decide(status, now),
                 Act::Deed(deed) => self.act(deed, now),
+                Act::Prack(rseq) => self.prack(rseq, now),
+                Act::Notify(status) => self.report_transfer(status, now),
+                Act::Refresh => self.refresh(now),
+                Act::Ghost => self.speak_after_the_end(now),
             }
         }
         self.retransmit(now);
@@ -183,8 +248,9 @@ impl Peer {
     /// When something is due.
     pub fn poll_timeout(&self) -> Option<Instant> {
         let asked = self.asked.iter().filter_map(Asked::next_at);
-        let resending = self.resending.as_ref().map(Resending::next_at);
-        asked.chain(resending).chain(self.agenda.next_at()).min()
+        let resending = self.resending.iter().map(Resending::next_at);
+        let unpracked = self.unpracked.as_ref().map(Unpracked::next_at);
+        asked.chain(resending).chain(unpracked).chain(self.agenda.next_at()).min()
     }
 
     /// The next datagram.
@@ -195,6 +261,9 @@ impl Peer {
     fn begin_deeds(&mut self, now: Instant) {
         for (after, deed) in self.script.deeds.clone() {
             self.agenda.enter(now + after, Act::Deed(deed));
+        }
+        if let Some(after) = self.refreshes_after {
+            self.agenda.enter(now + after, Act::Refresh);
         }
     }
 
@@ -212,14 +281,17 @@ impl Peer {
         for asked in given_up {
             self.given_up(&asked);
         }
-        if let Some(resending) = &mut self.resending {
+        for resending in &mut self.resending {
             self.out.extend(resending.due(now));
-            if resending.is_over(now) {
-                self.resending = None;
-                self.book.unacknowledged = true;
-                self.act(Deed::Bye, now);
-            }
         }
+        let (lost, waiting): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.resending).into_iter().partition(|resending| resending.is_over(now));
+        self.resending = waiting;
+        if !lost.is_empty() {
+            self.book.unacknowledged = true;
+            self.act(Deed::Bye, now);
+        }
+        self.repeat_unpracked(now);
     }
 
     fn given_up(&mut self, asked: &Asked) {

@@ -145,6 +145,18 @@ impl Dialog {
         self.local_cseq
     }
 
+    /// The sequence number of our last request.
+    pub const fn last_cseq(&self) -> u32 {
+        self.local_cseq
+    }
+
+    /// Our next request comes after that of sequence number `cseq`, which an early form of this dialog sent.
+    pub const fn go_on_after(&mut self, cseq: u32) {
+        if self.local_cseq < cseq {
+            self.local_cseq = cseq;
+        }
+    }
+
     /// The ACK of a 2xx to our INVITE of that sequence number (13.2.2.4), without Via.
     pub fn ack(&self, cseq: u32) -> Request {
         self.build(Method::Ack, cseq)

@@ -118,7 +118,11 @@ impl UserAgent {
         };
         let stands = outbound.machine.accept();
         let mut early = std::mem::take(&mut outbound.early);
+        let cseqs = early.iter().map(|usage| (usage.dialog().id().clone(), usage.dialog().last_cseq())).collect();
         let chosen = number.filter(|number| stands && *number < early.len()).map(|number| early.swap_remove(number));
+        if let Some(sent) = self.clients.get_mut(key) {
+            sent.early_cseqs = cseqs;
+        }
         self.forget_dialogs(&mut early, now);
         self.pump_usage(leg, now);
         let flow = self.clients.get(key).map(|sent| (sent.trunk, sent.flow));
@@ -197,6 +201,10 @@ impl UserAgent {
     /// A 2xx that nobody waits for: ACK, and for a dialog that we did not see before, BYE (RFC 3261 13.2.2.4).
     pub(super) fn end_stray_call(&mut self, key: &TransactionKey, response: &Response, now: Instant) {
         let Some((mut dialog, trunk, flow)) = self.acknowledge(key, response) else { return };
+        let early = self.clients.get(key).map(|sent| sent.early_cseqs.as_slice()).unwrap_or_default();
+        if let Some((_, cseq)) = early.iter().find(|(id, _)| id == dialog.id()) {
+            dialog.go_on_after(*cseq);
+        }
         let bye = dialog.request(Method::Bye);
         let hop = self.config.trunks.get(trunk).map_or(flow, |trunk| self.config.hop(trunk, flow, dialog.next_hop()));
         self.send_request(trunk, bye, hop, Owner::Nobody, now);

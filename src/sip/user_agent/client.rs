@@ -39,6 +39,8 @@ pub(super) struct ClientEntry {
     pub(super) owner: Owner,
     /// The ACKs that 2xx got so far, one per fork: a retransmitted 2xx gets the same again.
     pub(super) acks: Vec<(DialogId, Flow, Bytes)>,
+    /// The last sequence numbers of its early dialogs when it was decided: a late 2xx of one goes on after them.
+    pub(super) early_cseqs: Vec<(DialogId, u32)>,
     /// Where to go instead if the stream that was chosen for a large request cannot be opened (RFC 3261 18.1.1).
     small_path: Option<Flow>,
     /// How often it was sent with credentials, in this shape or an earlier one.
@@ -148,8 +150,18 @@ impl UserAgent {
         let (flow, small_path) = self.path_for_size(trunk, &mut request, flow);
         let key = TransactionKey::client(&branch, &request.method);
         let machine = ClientMachine::new(&request, &flow, self, now);
-        let acks = Vec::new();
-        let entry = ClientEntry { machine, flow, trunk, request, owner, acks, small_path, attempts, forget_at: None };
+        let entry = ClientEntry {
+            machine,
+            flow,
+            trunk,
+            request,
+            owner,
+            acks: Vec::new(),
+            early_cseqs: Vec::new(),
+            small_path,
+            attempts,
+            forget_at: None,
+        };
         self.clients.insert(key.clone(), Box::new(entry));
         self.pump_client(&key, None, now);
         key

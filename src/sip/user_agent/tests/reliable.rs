@@ -299,6 +299,26 @@ fn an_early_update_of_a_fork_that_loses_is_answered_all_the_same() {
 }
 
 #[test]
+fn the_bye_of_a_late_2xx_goes_on_after_the_pracks_of_its_early_dialog() {
+    for is_cancelled in [true, false] {
+        let mut bench = Bench::new();
+        bench.command(invite(1));
+        let ours = bench.last().to_owned();
+        bench.say(&reliable(&ours, "183 Session Progress", "a", 1, EARLY));
+        assert_eq!(header(bench.last(), "CSeq"), "2 PRACK");
+        if is_cancelled {
+            assert!(bench.command(Command::Cancel { leg: leg(1), reason: None })[0].starts_with("CANCEL"));
+        } else {
+            bench.say(&response_with(&ours, "200 OK", "Content-Type: application/sdp\n\nv=0"));
+        }
+        let late = response_with(&ours, "200 OK", "").replace(";tag=theirs", ";tag=a");
+        let lines = bench.say(&late);
+        assert!(lines[0].starts_with("ACK") && lines[1].starts_with("BYE"), "{lines:?}");
+        assert_eq!(header(bench.last(), "CSeq"), "3 BYE");
+    }
+}
+
+#[test]
 fn a_callees_reliable_offer_is_answered_in_the_prack() {
     let mut bench = Bench::new();
     let Command::Invite(mut wanted) = invite(1) else { unreachable!() };

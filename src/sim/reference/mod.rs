@@ -1,15 +1,26 @@
 //! What must be true, whatever happens: watched on the wire, and asked of everybody's books at the end.
 
+mod acks;
+mod lifetimes;
+mod load;
+mod offers;
+mod provisionals;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use crate::sip::message::{Message, Method, Request, Response};
+use crate::sim::reference::acks::Acks;
+use crate::sim::reference::lifetimes::Lifetimes;
+use crate::sim::reference::load::Load;
+use crate::sim::reference::offers::Offers;
+use crate::sim::reference::provisionals::Provisionals;
+use crate::sip::message::{HeaderError, Headers, Message, Method, NameAddr, Request, Response};
 
-/// The longest that an INVITE may wait for its final response: the agent's 30 s to answer, and the device's, the
-/// transport's and the recorder's time around it.
-const FINAL_WITHIN: Duration = Duration::from_secs(50);
+/// The longest that an INVITE may wait for its final response: 30 s to answer for each of three agents who ring one
+/// after the other, and the devices', the transport's and the recorder's time around it.
+const FINAL_WITHIN: Duration = Duration::from_secs(110);
 
 /// An INVITE that reached the gateway.
 #[derive(Debug)]
@@ -25,16 +36,40 @@ struct Asked {
 pub struct Reference {
     /// INVITEs that reached the gateway, by branch.
     invites: BTreeMap<String, Asked>,
-    /// The highest `CSeq` number of the gateway's requests in each call.
-    cseqs: BTreeMap<String, u32>,
+    /// The highest `CSeq` number of the gateway's requests in each dialog, by Call-ID and the tag of the PBX's party:
+    /// without one, of the INVITE before there was a dialog.
+    cseqs: BTreeMap<(String, String), u32>,
     /// Every branch of the gateway, with its request but for the method's own rules.
     branches: BTreeMap<(String, String), Bytes>,
     /// To tags that the gateway gave, by Call-ID.
     tags: BTreeMap<String, BTreeSet<String>>,
+    /// Everything that the gateway sent, to tell what it repeats.
+    sent: BTreeSet<Bytes>,
+    acks: Acks,
+    offers: Offers,
+    provisionals: Provisionals,
+    lifetimes: Lifetimes,
+    load: Load,
     faults: Vec<String>,
 }
 
 impl Reference {
+    /// A reference of a trunk that may have so many calls at once.
+    pub fn new(calls_max: Option<usize>) -> Self {
+        Self { load: Load::new(calls_max), ..Self::default() }
+    }
+
+    /// The gateway drains from now on.
+    pub const fn drains(&mut self) {
+        self.load.drains();
+    }
+
+    /// Everything before `now` has happened.
+    pub fn passed(&mut self, now: Instant) {
+        self.acks.passed(now, &mut self.faults);
+        self.lifetimes.passed(now, &mut self.faults);
+    }
+
     /// A datagram reached the gateway.
     pub fn reached_gateway(&mut self, message: &Message, now: Instant) {
         if let Message::Request(request) = message
@@ -44,13 +79,44 @@ impl Reference {
             let asked = Asked { is_first, at: now, finals: BTreeSet::new(), decided_at: None };
             self.invites.entry(branch_of(request)).or_insert(asked);
         }
+        match message {
+            Message::Request(request) => {
+                self.offers.asked(request, now);
+                self.provisionals.asked(request);
+                self.lifetimes.asked(request);
+                self.load.asked(request);
+            }
+            Message::Response(response) => {
+                self.acks.answered(response, now);
+                self.offers.answered(response);
+                self.lifetimes.answered(response, now);
+                self.load.answered(response);
+            }
+        }
     }
 
     /// The gateway sent a datagram.
     pub fn gateway_sent(&mut self, bytes: &Bytes, now: Instant) {
+        let is_new = self.sent.insert(bytes.clone());
         match Message::parse(bytes) {
-            Ok(Message::Request(request)) => self.request(&request, bytes),
-            Ok(Message::Response(response)) => self.response(&response, now),
+            Ok(Message::Request(request)) => {
+                self.request(&request, bytes);
+                self.acks.acknowledges(&request);
+                if is_new {
+                    self.offers.asks(&request, now, &mut self.faults);
+                    self.lifetimes.asked(&request);
+                    self.load.asks(&request);
+                }
+            }
+            Ok(Message::Response(response)) => {
+                self.response(&response, now);
+                self.provisionals.answers(&response, &mut self.faults);
+                if is_new {
+                    self.offers.answers(&response, now, &mut self.faults);
+                    self.lifetimes.answered(&response, now);
+                    self.load.answers(&response, &mut self.faults);
+                }
+            }
             Err(error) => self.faults.push(format!("the gateway sent what is no message: {error}")),
         }
     }
@@ -97,7 +163,9 @@ impl Reference {
             self.faults.push(format!("a {} without CSeq", request.method));
             return;
         };
-        let highest = self.cseqs.entry(call).or_default();
+        let tag = request.headers.to().ok().and_then(|to| to.tag().map(str::to_owned)).unwrap_or_default();
+        let begin = self.cseqs.get(&(call.clone(), String::new())).copied().unwrap_or_default();
+        let highest = self.cseqs.entry((call, tag)).or_insert(begin);
         if request.method == Method::Ack || request.method == Method::Cancel {
             if cseq.number > *highest {
                 self.faults.push(format!("a {} for an INVITE that never was", request.method));
@@ -128,6 +196,9 @@ impl Reference {
                 self.faults.push("a response to an INVITE that never came".to_owned());
                 return;
             };
+            if response.status.as_u16() >= 600 {
+                self.faults.push(format!("the gateway ended every fork with {}", response.status.as_u16()));
+            }
             asked.finals.insert(response.status.as_u16());
             asked.decided_at.get_or_insert(now);
         }
@@ -136,4 +207,15 @@ impl Reference {
 
 fn branch_of(request: &Request) -> String {
     request.headers.top_via().ok().and_then(|via| via.branch().map(str::to_owned)).unwrap_or_default()
+}
+
+fn branch_of_response(response: &Response) -> String {
+    response.headers.top_via().ok().and_then(|via| via.branch().map(str::to_owned)).unwrap_or_default()
+}
+
+/// Call-ID and both tags, whoever speaks.
+fn dialog_of(headers: &Headers) -> (String, BTreeSet<String>) {
+    let tag = |party: Result<NameAddr, HeaderError>| party.ok().and_then(|party| party.tag().map(str::to_owned));
+    let tags = [tag(headers.from()), tag(headers.to())].into_iter().flatten().collect();
+    (headers.call_id().unwrap_or_default().to_owned(), tags)
 }
