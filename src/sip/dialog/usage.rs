@@ -13,6 +13,7 @@ use crate::sip::message::HeaderName;
 use crate::sip::message::Headers;
 use crate::sip::message::Request;
 use crate::sip::message::Response;
+use crate::sip::quirk::Quirk;
 use crate::sip::transaction::Timing;
 use crate::sip::transaction::TransactionKey;
 
@@ -155,6 +156,8 @@ pub enum Output {
     Referred(Box<Request>),
     /// Nobody answers the callee's offer: give the INVITE up.
     GiveUp,
+    /// A quirk changed what is done; in one clause, what.
+    Quirk(Quirk, String),
     /// Tell the call room.
     Event(Event),
 }
