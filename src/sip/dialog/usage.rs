@@ -11,6 +11,7 @@ use crate::sip::StatusCode;
 use crate::sip::dialog::terms::Terms;
 use crate::sip::message::HeaderName;
 use crate::sip::message::Headers;
+use crate::sip::message::Method;
 use crate::sip::message::Request;
 use crate::sip::message::Response;
 use crate::sip::quirk::Quirk;
@@ -66,6 +67,8 @@ pub enum Purpose {
     Notify,
     /// Carries digits.
     Info,
+    /// Is sent to see what the peer does.
+    Probe,
 }
 
 /// What a request of ours came to.
@@ -137,6 +140,15 @@ pub enum Input {
     NotifyRefer(StatusCode),
     /// Send INFO.
     Info(Body),
+    /// Send a request to see what the peer does.
+    Probe {
+        /// The method; an INVITE goes without body.
+        method: Method,
+        /// Header fields to add.
+        headers: Vec<(HeaderName, String)>,
+        /// The body.
+        body: Option<Body>,
+    },
     /// End the call.
     Bye(Option<Reason>),
 }

@@ -105,6 +105,9 @@ impl UserAgent {
             Command::RefuseRefer { leg, refusal } => self.tell_usage(leg, &usage::Input::RefuseRefer(refusal), now),
             Command::NotifyRefer { leg, status } => self.tell_usage(leg, &usage::Input::NotifyRefer(status), now),
             Command::Info { leg, body } => self.tell_usage(leg, &usage::Input::Info(body), now),
+            Command::Probe { leg, method, headers, body } => {
+                self.tell_usage(leg, &usage::Input::Probe { method, headers, body }, now);
+            }
             Command::Drain { retry_after } => {
                 self.draining = Some(retry_after);
                 self.stop_lines(now);

@@ -187,6 +187,7 @@ impl InviteUsage {
             Purpose::Offer => self.offer_done(key, status, reply, chance, now),
             // The callee repeats its response until a PRACK gets through, or gives the INVITE up itself.
             Purpose::Prack | Purpose::Info => {}
+            Purpose::Probe => self.probe_done(key, reply, now),
             Purpose::Refer => self.refer_done(status),
             Purpose::Notify => self.notify_done(status),
         }
