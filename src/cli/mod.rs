@@ -5,8 +5,10 @@ mod check;
 mod demo;
 mod migrate;
 mod output;
+mod qualify;
 mod recordings;
 mod serve;
+mod trunks;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -49,6 +51,9 @@ enum Verb {
     /// Find calls, and show what happened in one
     #[command(subcommand)]
     Calls(calls::Verb),
+    /// See which trunks answer, and what a trunk's peer can do
+    #[command(subcommand)]
+    Trunks(trunks::Verb),
     /// Find, export and verify recordings
     #[command(subcommand)]
     Recordings(recordings::Verb),
@@ -82,6 +87,7 @@ fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Verb::Demo(arguments) => demo::run(arguments),
         Verb::Migrate => block_on(migrate::run(crate::config::load(&config)?)),
         Verb::Calls(verb) => block_on(calls::run(verb, crate::config::load(&config)?, output)),
+        Verb::Trunks(verb) => block_on(trunks::run(verb, crate::config::load(&config)?, output)),
         Verb::Recordings(verb) => block_on(recordings::run(verb, config, output)),
     }
 }

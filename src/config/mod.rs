@@ -207,6 +207,10 @@ mod tests {
             ("failover_on = [404]", "expected 500, 502 and 504 at most"),
             ("headers_in = [\"Route\"]", "\"Route\" may not cross"),
             ("headers_out = [\"v\"]", "\"v\" may not cross"),
+            (
+                "quirks = [\"rport\"]",
+                "\"rport\" is no quirk; expected some of force_rport, contact_from_source, no_100rel",
+            ),
         ];
         for (keys, expected) in cases {
             let complaint = complaint(&with_trunk_keys(keys));

@@ -33,9 +33,7 @@ pub(super) struct Trunk {
     pub(super) bind: Option<Spanned<IpAddr>>,
     pub(super) advertised_sip: Option<String>,
     #[serde(default)]
-    pub(super) force_rport: bool,
-    #[serde(default)]
-    pub(super) contact_from_source: bool,
+    pub(super) quirks: Vec<Spanned<String>>,
     pub(super) domain: Option<String>,
     #[serde(default = "both_laws")]
     pub(super) codecs: Spanned<Vec<Codec>>,

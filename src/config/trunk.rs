@@ -22,8 +22,9 @@ use crate::sip::digest::Credentials;
 use crate::sip::digest::server::Guard;
 use crate::sip::digest::server::UserSecret;
 use crate::sip::message::Uri;
+use crate::sip::quirk::Quirk;
+use crate::sip::quirk::Quirks;
 use crate::sip::user_agent;
-use crate::sip::user_agent::NatQuirks;
 use crate::sip::user_agent::Peering;
 use crate::sip::user_agent::identity;
 use crate::sip::user_agent::peering;
@@ -46,7 +47,6 @@ pub(super) fn user_agent_trunk(
         domain: trunk.domain.clone(),
         advertised: trunk.advertised_sip.clone().or(advertised),
         bind: trunk.bind.as_ref().map(|bind| *bind.get_ref()),
-        nat: NatQuirks { force_rport: trunk.force_rport, contact_from_source: trunk.contact_from_source },
         trusts_identity: trunk.trusts_identity,
         headers: Vec::new(),
         peering: peering(trunk, source, folder)?,
@@ -70,7 +70,18 @@ fn terms(trunk: &raw::Trunk, source: &Source) -> Result<Terms, ConfigError> {
         raw::SessionTimer::Accept => SessionTimerPolicy::Accept,
         raw::SessionTimer::Require => SessionTimerPolicy::Require,
     };
-    Ok(Terms { reliable_provisionals, session_timer, session_expires })
+    Ok(Terms { reliable_provisionals, session_timer, session_expires, quirks: quirks(trunk, source)? })
+}
+
+/// The quirks that a trunk names.
+fn quirks(trunk: &raw::Trunk, source: &Source) -> Result<Quirks, ConfigError> {
+    let quirk = |name: &Spanned<String>| {
+        Quirk::from_name(name.get_ref()).ok_or_else(|| {
+            let known = Quirk::ALL.map(Quirk::name).join(", ");
+            source.wrong(name.span(), format!("{:?} is no quirk; expected some of {known}", name.get_ref()))
+        })
+    };
+    trunk.quirks.iter().map(quirk).collect()
 }
 
 /// What the user agent is told of a trunk's operator.

@@ -113,7 +113,8 @@ pub async fn build(config: Config, metrics: PrometheusHandle) -> anyhow::Result<
     // Ports first: a taken one is said before anything else has begun.
     let (tracer, observations) = crate::trace::io::channel(base.clock);
     let chance = base.chance().next_u64();
-    let transports = sip_transports(&config, trace::tap(tracer.clone()), chance).await?;
+    let taps = (trace::tap(tracer.clone()), trace::quirk_tap(tracer.clone()));
+    let transports = sip_transports(&config, taps, chance).await?;
     let listen = api::serve::Listen { http: config.http.plain, https: config.http.tls.clone().map(https) };
     let listeners = api::serve::Listeners::bind(&listen)?;
 
@@ -203,7 +204,11 @@ fn https(
     api::serve::Https { address, certificate_file, key_file }
 }
 
-async fn sip_transports(config: &Config, tap: sip::io::MessageTap, chance: u64) -> anyhow::Result<sip::io::Transports> {
+async fn sip_transports(
+    config: &Config,
+    (tap, quirk_tap): (sip::io::MessageTap, sip::io::QuirkTap),
+    chance: u64,
+) -> anyhow::Result<sip::io::Transports> {
     let networks: Vec<_> = config.trunks.iter().flat_map(|trunk| trunk.networks.clone()).collect();
     let bind = |address, key: &str| sip::io::Bind { address, key: key.to_owned() };
     let all = |addresses: &[std::net::SocketAddr], key| addresses.iter().map(|address| bind(*address, key)).collect();
@@ -218,6 +223,7 @@ async fn sip_transports(config: &Config, tap: sip::io::MessageTap, chance: u64) 
         chance,
         is_trunk: Arc::new(move |address| networks.iter().any(|network| network.contains(address))),
         tap,
+        quirk_tap,
         ..sip::io::Config::default()
     };
     Ok(sip::io::Transports::bind(transports).await?)

@@ -9,6 +9,7 @@ use crate::limits;
 use crate::sip;
 use crate::sip::io::Crossing;
 use crate::sip::io::MessageTap;
+use crate::sip::io::QuirkTap;
 use crate::store::Pool;
 use crate::store::call_trace::CallTraces;
 use crate::trace::Direction;
@@ -26,6 +27,11 @@ pub(super) fn tap(tracer: Tracer) -> MessageTap {
         let transport = transport_word(flow.transport).to_owned();
         tracer.message(SipPath { direction, transport, local: flow.local, remote: flow.remote }, bytes);
     })
+}
+
+/// Shows a tracer every quirk that fires.
+pub(super) fn quirk_tap(tracer: Tracer) -> QuirkTap {
+    Arc::new(move |fired| tracer.quirk(fired.sip_call_id.clone(), fired.quirk.name(), fired.detail.clone()))
 }
 
 const fn transport_word(transport: sip::Transport) -> &'static str {

@@ -179,7 +179,7 @@ impl World {
                     self.wire.send(Towards::Peer, &bytes, self.now);
                 }
                 user_agent::Output::Event(event) => self.heard(event),
-                user_agent::Output::Count(_) | user_agent::Output::Trunk(_) => {}
+                user_agent::Output::Count(_) | user_agent::Output::Trunk(_) | user_agent::Output::Quirk(_) => {}
             }
         }
     }

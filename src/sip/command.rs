@@ -12,6 +12,8 @@ use crate::sip::Party;
 use crate::sip::Reason;
 use crate::sip::Refusal;
 use crate::sip::StatusCode;
+use crate::sip::message::HeaderName;
+use crate::sip::message::Method;
 
 /// A new INVITE to a trunk.
 #[derive(Debug, Clone)]
@@ -150,6 +152,19 @@ pub enum Command {
         leg: LegId,
         /// 100–699.
         status: StatusCode,
+    },
+    /// Sends a request in an answered call as it stands, whatever is open in it: for who wants to see what the peer does
+    /// (`tandem trunks qualify`). What it came to stands on the wire alone, but for an INVITE: it asks for the peer's
+    /// offer, which `Renegotiated` brings, and `Answer` is to follow.
+    Probe {
+        /// The usage.
+        leg: LegId,
+        /// The method: none that ends the call. An INVITE goes without body.
+        method: Method,
+        /// Header fields to add.
+        headers: Vec<(HeaderName, String)>,
+        /// The body.
+        body: Option<Body>,
     },
     /// Sends INFO with a body, such as `application/dtmf-relay` (RFC 6086 2, legacy usage).
     Info {

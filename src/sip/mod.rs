@@ -9,6 +9,7 @@ pub mod digest;
 pub mod event;
 pub mod io;
 pub mod message;
+pub mod quirk;
 pub mod registration;
 pub mod transaction;
 pub mod user_agent;

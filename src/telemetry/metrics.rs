@@ -67,6 +67,9 @@ pub const SIP_CONNECTIONS_REFUSED: Metric =
 /// SIP streams closed for their messages could not be told apart.
 pub const SIP_FRAMING_LOST: Metric =
     counter("tandem_sip_framing_lost_total", "", "SIP streams closed for their messages could not be told apart");
+/// Times that a trunk's quirk changed what we did.
+pub const SIP_QUIRKS: Metric =
+    counter("tandem_sip_quirks_total", "trunk,quirk", "times that a trunk's quirk changed what we did");
 /// Whether a trunk's target answers: 1 or 0, from its first change on.
 pub const TRUNK_TARGET_UP: Metric = gauge(
     "tandem_trunk_target_up",
@@ -95,6 +98,7 @@ pub const METRICS: &[Metric] = &[
     SIP_CONNECTIONS_REFUSED,
     SIP_TLS_HANDSHAKES_FAILED,
     SIP_FRAMING_LOST,
+    SIP_QUIRKS,
     TRUNK_TARGET_UP,
     TRUNK_LINES,
     MEDIA_PACKETS_DROPPED,

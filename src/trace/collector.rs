@@ -41,6 +41,13 @@ struct Live {
     lost_before: u64,
 }
 
+/// What waits for the call that it is about.
+#[derive(Debug)]
+enum Waiting {
+    Message(Box<SipMessage>, Head),
+    Quirk(Event, Instant),
+}
+
 /// See the [module](self).
 #[derive(Debug)]
 pub struct Collector {
@@ -48,7 +55,8 @@ pub struct Collector {
     live: BTreeMap<CallId, Live>,
     by_session: BTreeMap<SessionId, CallId>,
     by_sip_call_id: BTreeMap<String, Vec<CallId>>,
-    pending: VecDeque<(SipMessage, Head)>,
+    /// What no call is known for yet, by its Call-ID.
+    pending: VecDeque<(String, Waiting)>,
     timers: Timers<TraceTimer>,
     bytes: usize,
     lost: u64,
@@ -78,8 +86,14 @@ impl Collector {
             Observation::Message(message) => self.message(message),
             Observation::Noted { call, event, at } => self.note(call, event, at, 0),
             Observation::Quirk { sip_call_id, name, detail, at } => {
-                for call in self.by_sip_call_id.get(&sip_call_id).cloned().unwrap_or_default() {
-                    self.note(call, Event::Quirk { name: name.clone(), detail: detail.clone() }, at, 0);
+                let event = Event::Quirk { name, detail };
+                let calls = self.by_sip_call_id.get(&sip_call_id).cloned().unwrap_or_default();
+                if calls.is_empty() {
+                    self.wait(sip_call_id, Waiting::Quirk(event, at));
+                    return;
+                }
+                for call in calls {
+                    self.note(call, event.clone(), at, 0);
                 }
             }
             Observation::Ended { call, .. } => {
@@ -142,11 +156,14 @@ impl Collector {
         live.sip_call_ids.push(sip_call_id.to_owned());
         self.by_sip_call_id.entry(sip_call_id.to_owned()).or_default().push(call);
         let pending = std::mem::take(&mut self.pending);
-        let (ours, others) = pending.into_iter().partition(|(_, head)| head.call_id.as_deref() == Some(sip_call_id));
+        let (ours, others) = pending.into_iter().partition(|(id, _)| id == sip_call_id);
         self.pending = others;
-        let ours: VecDeque<(SipMessage, Head)> = ours;
-        for (message, head) in ours {
-            self.attach(call, &message, &head);
+        let ours: VecDeque<(String, Waiting)> = ours;
+        for (_, waiting) in ours {
+            match waiting {
+                Waiting::Message(message, head) => self.attach(call, &message, &head),
+                Waiting::Quirk(event, at) => self.note(call, event, at, 0),
+            }
         }
     }
 
@@ -167,10 +184,14 @@ impl Collector {
         // An INVITE without a dialog may begin a second call under a known Call-ID, forked by a proxy.
         let is_first = message.path.direction == Direction::In && head.method == "INVITE" && !head.has_to_tag;
         if is_first || (calls.is_empty() && head.may_begin_a_call()) {
-            self.pending.push_back((message, head));
-            if self.pending.len() > limits::TRACE_PENDING_MAX {
-                self.pending.pop_front();
-            }
+            self.wait(sip_call_id, Waiting::Message(Box::new(message), head));
+        }
+    }
+
+    fn wait(&mut self, sip_call_id: String, waiting: Waiting) {
+        self.pending.push_back((sip_call_id, waiting));
+        if self.pending.len() > limits::TRACE_PENDING_MAX {
+            self.pending.pop_front();
         }
     }
 

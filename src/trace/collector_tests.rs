@@ -191,6 +191,20 @@ fn quirks_and_masked_messages_are_entries() {
 }
 
 #[test]
+fn a_quirk_that_fires_before_its_call_is_known_waits_for_it() {
+    let mut bench = Bench::new();
+    let quirk = |name: &str, at| {
+        let (name, detail) = (name.to_owned(), "INVITE is answered elsewhere".to_owned());
+        Observation::Quirk { sip_call_id: "a".into(), name, detail, at }
+    };
+    bench.hear("INVITE sip:1001@h", "Call-ID: a");
+    bench.see(quirk("force_rport", bench.now));
+    bench.begin(1, Some("a"));
+    bench.see(quirk("lax_cseq", bench.now));
+    assert_eq!(lines(&bench.end(1)), ["INVITE sip:1001@h SIP/2.0", "force_rport", "lax_cseq"]);
+}
+
+#[test]
 fn entries_survive_json_even_where_they_are_no_text() {
     for message in [&b"INVITE\r\n\r\n"[..], b"\0\xff"] {
         let path = SipPath {

@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+use crate::sip::quirk::Quirk;
+use crate::sip::quirk::Quirks;
+
 /// When a provisional response of ours is sent reliably (RFC 3262).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum ReliableProvisionals {
@@ -36,6 +39,8 @@ pub struct Terms {
     pub session_timer: SessionTimerPolicy,
     /// The session interval that we ask for: at least [`MIN_SE`], whole seconds.
     pub session_expires: Duration,
+    /// What is done otherwise for this peer.
+    pub quirks: Quirks,
 }
 
 impl Default for Terms {
@@ -44,6 +49,7 @@ impl Default for Terms {
             reliable_provisionals: ReliableProvisionals::default(),
             session_timer: SessionTimerPolicy::default(),
             session_expires: Duration::from_mins(30),
+            quirks: Quirks::default(),
         }
     }
 }
@@ -51,14 +57,21 @@ impl Default for Terms {
 impl Terms {
     /// The extensions that we name in Supported (RFC 3261 20.37).
     pub const fn supported(&self) -> &'static str {
-        match self.session_timer {
-            SessionTimerPolicy::Off => "100rel, replaces",
-            SessionTimerPolicy::Accept | SessionTimerPolicy::Require => "100rel, replaces, timer",
+        match (self.has_timers(), self.quirks.contains(Quirk::No100rel)) {
+            (false, false) => "100rel, replaces",
+            (true, false) => "100rel, replaces, timer",
+            (false, true) => "replaces",
+            (true, true) => "replaces, timer",
         }
     }
 
-    /// Whether a peer may require this extension.
+    /// Whether a peer may require this extension: `100rel` always, for only the peer that is to PRACK knows that it can.
     pub fn supports(&self, tag: &str) -> bool {
-        self.supported().split(", ").any(|ours| ours.eq_ignore_ascii_case(tag))
+        let is_timer = tag.eq_ignore_ascii_case("timer") && self.has_timers();
+        is_timer || ["100rel", "replaces"].iter().any(|ours| ours.eq_ignore_ascii_case(tag))
+    }
+
+    const fn has_timers(&self) -> bool {
+        !matches!(self.session_timer, SessionTimerPolicy::Off)
     }
 }

@@ -11,8 +11,10 @@ use crate::sip::StatusCode;
 use crate::sip::dialog::terms::Terms;
 use crate::sip::message::HeaderName;
 use crate::sip::message::Headers;
+use crate::sip::message::Method;
 use crate::sip::message::Request;
 use crate::sip::message::Response;
+use crate::sip::quirk::Quirk;
 use crate::sip::transaction::Timing;
 use crate::sip::transaction::TransactionKey;
 
@@ -65,6 +67,8 @@ pub enum Purpose {
     Notify,
     /// Carries digits.
     Info,
+    /// Is sent to see what the peer does.
+    Probe,
 }
 
 /// What a request of ours came to.
@@ -136,6 +140,15 @@ pub enum Input {
     NotifyRefer(StatusCode),
     /// Send INFO.
     Info(Body),
+    /// Send a request to see what the peer does.
+    Probe {
+        /// The method; an INVITE goes without body.
+        method: Method,
+        /// Header fields to add.
+        headers: Vec<(HeaderName, String)>,
+        /// The body.
+        body: Option<Body>,
+    },
     /// End the call.
     Bye(Option<Reason>),
 }
@@ -155,6 +168,8 @@ pub enum Output {
     Referred(Box<Request>),
     /// Nobody answers the callee's offer: give the INVITE up.
     GiveUp,
+    /// A quirk changed what is done; in one clause, what.
+    Quirk(Quirk, String),
     /// Tell the call room.
     Event(Event),
 }

@@ -14,6 +14,7 @@ use crate::sip::Transport;
 use crate::sip::io::resolve::TrunkPlaces;
 use crate::sip::io::tls;
 use crate::sip::io::tls::TlsError;
+use crate::sip::quirk::QuirkFired;
 
 /// An address to listen on.
 #[derive(Debug, Clone)]
@@ -47,6 +48,9 @@ pub enum Crossing {
 /// Sees every message that crosses a socket. Must not wait.
 pub type MessageTap = Arc<dyn Fn(Crossing, &Flow, &Bytes) + Send + Sync>;
 
+/// Sees every quirk that fires. Must not wait.
+pub type QuirkTap = Arc<dyn Fn(&QuirkFired) + Send + Sync>;
+
 /// What the sockets need to know.
 #[derive(Clone)]
 pub struct Config {
@@ -66,6 +70,8 @@ pub struct Config {
     pub is_trunk: TrunkFilter,
     /// Who sees every message.
     pub tap: MessageTap,
+    /// Who sees every quirk that fires.
+    pub quirk_tap: QuirkTap,
     /// Connections at once.
     pub connections_max: usize,
     /// Connections at once from outside the trunks' networks.
@@ -102,6 +108,7 @@ impl Default for Config {
             nameservers: Vec::new(),
             is_trunk: Arc::new(|_| false),
             tap: Arc::new(|_, _, _| {}),
+            quirk_tap: Arc::new(|_| {}),
             connections_max: limits::SIP_STREAM_CONNECTIONS_MAX,
             strangers_max: limits::SIP_STREAM_STRANGERS_MAX,
             queue_bytes_max: limits::SIP_STREAM_QUEUE_BYTES_MAX,

@@ -40,6 +40,7 @@ use crate::sip::io::stream::Streams;
 use crate::sip::io::tls::Tls;
 use crate::sip::io::tls::TlsClients;
 use crate::sip::io::udp::UdpPort;
+use crate::sip::quirk::QuirkFired;
 use crate::sip::user_agent::Target;
 
 pub use config::Bind;
@@ -47,6 +48,7 @@ pub use config::BindError;
 pub use config::Config;
 pub use config::Crossing;
 pub use config::MessageTap;
+pub use config::QuirkTap;
 pub use config::TrunkFilter;
 
 /// What the sockets brought.
@@ -289,6 +291,11 @@ impl Transports {
         connection.enqueue(bytes, self.streams.config.queue_bytes_max)?;
         connection.flow.connection.map(|id| self.connections.insert(id, connection));
         Ok(())
+    }
+
+    /// Shows a quirk that fired to whom it may concern.
+    pub(super) fn show_quirk(&self, fired: &QuirkFired) {
+        (self.streams.config.quirk_tap)(fired);
     }
 
     /// Closes a stream connection once what is queued for it is written.

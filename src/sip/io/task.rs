@@ -19,6 +19,7 @@ use crate::sip::user_agent::Output;
 use crate::sip::user_agent::TrunkNotice;
 use crate::sip::user_agent::UserAgent;
 use crate::telemetry::metrics::SIP_MESSAGES;
+use crate::telemetry::metrics::SIP_QUIRKS;
 use crate::telemetry::metrics::TRUNK_LINES;
 use crate::telemetry::metrics::TRUNK_TARGET_UP;
 
@@ -135,6 +136,11 @@ impl SipTask {
                 Output::Send { flow, bytes } => self.transports.send(flow, &bytes),
                 Output::Event(event) => self.tell(event),
                 Output::Trunk(notice) => trunk_notice(&notice),
+                Output::Quirk(fired) => {
+                    let labels = [("trunk", fired.trunk.to_string()), ("quirk", fired.quirk.name().to_owned())];
+                    metrics::counter!(SIP_QUIRKS.name, &labels).increment(1);
+                    self.transports.show_quirk(&fired);
+                }
                 Output::Count(counter) => {
                     metrics::counter!(SIP_MESSAGES.name, "what" => counter_label(counter)).increment(1);
                 }

@@ -206,7 +206,7 @@ impl UserAgent {
             dialog.go_on_after(*cseq);
         }
         let bye = dialog.request(Method::Bye);
-        let hop = self.config.trunks.get(trunk).map_or(flow, |trunk| self.config.hop(trunk, flow, dialog.next_hop()));
+        let hop = self.path_by(trunk, flow, dialog.next_hop(), &bye);
         self.send_request(trunk, bye, hop, Owner::Nobody, now);
     }
 
@@ -225,13 +225,13 @@ impl UserAgent {
         let dialog = Dialog::of_uac(&sent.request, response, session_of(&sent.request, response))?;
         let (trunk, flow) = (sent.trunk, sent.flow);
         let ack = dialog.ack(sent.request.headers.cseq().ok()?.number);
-        let hop = self.config.trunks.get(trunk).map_or(flow, |trunk| self.config.hop(trunk, flow, dialog.next_hop()));
+        let hop = self.path_by(trunk, flow, dialog.next_hop(), &ack);
         self.put_ack(trunk, hop, key, id, ack);
         Some((dialog, trunk, flow))
     }
 
     pub(super) fn send_ack(&mut self, leg: LegId, id: &DialogId, key: &TransactionKey, ack: Request) {
-        if let Some((trunk, hop)) = self.path_in_dialog(leg, id) {
+        if let Some((trunk, hop)) = self.path_in_dialog(leg, id, &ack) {
             self.put_ack(trunk, hop, key, id.clone(), ack);
         }
     }

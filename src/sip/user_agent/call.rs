@@ -143,6 +143,7 @@ impl UserAgent {
         self.forget_early(leg, now);
         match self.attempt(leg, target, cseq) {
             Some((trunk, request, flow)) => {
+                self.note_shaped_invite(trunk, &request);
                 if let Some(entry) = self.usages.get_mut(&leg) {
                     entry.flow = flow;
                 }

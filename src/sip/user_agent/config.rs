@@ -77,15 +77,13 @@ pub struct Trunk {
     pub advertised: Option<String>,
     /// The local address that this trunk is spoken to from, and on which alone it is heard. `None` takes any.
     pub bind: Option<IpAddr>,
-    /// What is done for a peer behind a NAT that does not say so.
-    pub nat: NatQuirks,
     /// Whether P-Asserted-Identity names the caller (RFC 3325): the trunk is trusted with it.
     pub trusts_identity: bool,
     /// Header fields added to every new INVITE, as they stand.
     pub headers: Vec<(String, String)>,
     /// What its operator asks of us.
     pub peering: Peering,
-    /// What its dialogs may do: reliable provisional responses, session timers.
+    /// What its dialogs may do: reliable provisional responses, session timers, quirks.
     pub terms: Terms,
 }
 
@@ -99,7 +97,6 @@ impl Trunk {
             domain: None,
             advertised: None,
             bind: None,
-            nat: NatQuirks::default(),
             trusts_identity: true,
             headers: Vec::new(),
             peering: Peering::default(),
@@ -111,15 +108,6 @@ impl Trunk {
     pub(crate) fn prefix_of(&self, address: IpAddr) -> Option<u8> {
         self.networks.iter().filter(|network| network.contains(address)).map(|network| network.prefix_len).max()
     }
-}
-
-/// Deviations from RFC 3261 for peers behind a NAT that know nothing of RFC 3581. Off by default.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct NatQuirks {
-    /// Responses go to the port that the request came from, though its Via has no `rport`.
-    pub force_rport: bool,
-    /// In-dialog requests go to the address that the peer speaks from, whatever its Contact says.
-    pub contact_from_source: bool,
 }
 
 /// One place where a trunk takes requests.

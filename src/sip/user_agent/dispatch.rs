@@ -18,10 +18,10 @@ use crate::sip::message::Request;
 use crate::sip::message::Response;
 use crate::sip::message::sanity;
 use crate::sip::message::sanity::Admission;
+use crate::sip::quirk::Quirks;
 use crate::sip::transaction::TransactionKey;
 use crate::sip::transaction::server_invite;
 use crate::sip::user_agent::Counter;
-use crate::sip::user_agent::NatQuirks;
 use crate::sip::user_agent::Output;
 use crate::sip::user_agent::UserAgent;
 use crate::sip::user_agent::inspect;
@@ -53,8 +53,8 @@ impl UserAgent {
             (Admission::Reject { response, why }, Some(trunk)) => {
                 tracing::debug!(%why, peer = %flow.remote, "malformed request refused");
                 self.count(Counter::Malformed);
-                let nat = self.config.trunks.get(trunk).map(|trunk| trunk.nat).unwrap_or_default();
-                let path = response.headers.top_via().map_or(flow, |via| reach::reply_flow(flow, &via, nat).flow);
+                let quirks = self.terms_of(trunk).quirks;
+                let path = response.headers.top_via().map_or(flow, |via| reach::reply_flow(flow, &via, quirks).flow);
                 self.output.push_back(Output::Send { flow: path, bytes: response.to_bytes() });
             }
             (Admission::Drop { why }, Some(_)) => {
@@ -80,7 +80,7 @@ impl UserAgent {
         if request.method == Method::Ack {
             return;
         }
-        let path = reach::reply_path(flow, &mut request, NatQuirks::default());
+        let path = reach::reply_path(flow, &mut request, Quirks::default());
         let response = Response::for_request(&request, StatusCode::FORBIDDEN);
         self.send_stateless(&path, response, &request);
     }
@@ -102,8 +102,7 @@ impl UserAgent {
     fn request(&mut self, trunk: usize, flow: Flow, mut request: Request, now: Instant) {
         // The key is made of the Via as the peer wrote it.
         let Some(key) = TransactionKey::server(&request) else { return };
-        let nat = self.config.trunks.get(trunk).map(|trunk| trunk.nat).unwrap_or_default();
-        let path = reach::reply_path(flow, &mut request, nat);
+        let path = reach::reply_path(flow, &mut request, self.terms_of(trunk).quirks);
         if request.method == Method::Ack {
             self.ack(trunk, &key, request, now);
         } else if self.servers.contains_key(&key) {
@@ -116,6 +115,7 @@ impl UserAgent {
             self.send_stateless(&path, response, &request);
         } else {
             let refusal = self.inspect(trunk, &key, &request);
+            self.note_forced_rport(trunk, &flow, &path, &request);
             self.open_server(trunk, &key, path, &request);
             match refusal {
                 Some(response) => {

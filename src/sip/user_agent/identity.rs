@@ -12,6 +12,7 @@ use crate::sip::message::NameAddr;
 use crate::sip::message::SipUri;
 use crate::sip::message::Uri;
 use crate::sip::message::scan;
+use crate::sip::quirk::Quirk;
 use crate::sip::user_agent::Trunk;
 use crate::sip::user_agent::peering::Direction;
 use crate::sip::user_agent::peering::Line;
@@ -167,7 +168,11 @@ impl Caller {
         let number = trunk.peering.rewrite(Direction::Out, NumberOf::Caller, user);
         let mut known = match line {
             Some(line) => line.address(),
-            None => NameAddr::new(SipUri::with_user(&number, host, None)),
+            None => {
+                let mut uri = SipUri::with_user(&number, host, None);
+                mark_number(trunk, &mut uri);
+                NameAddr::new(uri)
+            }
         };
         known.display_name = display_name;
         let contact_user = line.map_or(number, |line| line.contact_user.clone());
@@ -190,6 +195,17 @@ impl Caller {
         if self.is_anonymous {
             headers.push(HeaderName::Privacy, "id");
         }
+    }
+}
+
+/// Says that a URI's user is a telephone number, for a trunk with [`Quirk::UserPhone`].
+pub(super) fn mark_number(trunk: &Trunk, uri: &mut SipUri) {
+    let is_number = uri.user.as_deref().is_some_and(|user| {
+        let digits = user.strip_prefix('+').unwrap_or(user);
+        !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit())
+    });
+    if is_number && trunk.terms.quirks.contains(Quirk::UserPhone) {
+        uri.params.set("user", Some("phone".to_owned()));
     }
 }
 

@@ -16,6 +16,7 @@ mod outbound;
 pub mod peering;
 pub mod peers;
 mod probe;
+mod quirks;
 mod reach;
 mod resolved;
 mod schedule;
@@ -45,13 +46,13 @@ use crate::sip::dialog::DialogId;
 use crate::sip::dialog::outbound_invite::OutboundTimer;
 use crate::sip::dialog::usage::UsageTimer;
 use crate::sip::digest::server::Verifier;
+use crate::sip::quirk::QuirkFired;
 use crate::sip::registration::LineTimer;
 use crate::sip::transaction::TransactionKey;
 use crate::sip::transaction::TransactionTimer;
 
 pub use config::Config;
 pub use config::Listen;
-pub use config::NatQuirks;
 pub use config::Network;
 pub use config::Target;
 pub use config::Trunk;
@@ -101,6 +102,8 @@ pub enum Output {
     Count(Counter),
     /// Tell the operator.
     Trunk(TrunkNotice),
+    /// A quirk changed what we did: for the call's trace.
+    Quirk(QuirkFired),
 }
 
 /// Things that a user agent counts.

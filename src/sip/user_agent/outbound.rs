@@ -46,7 +46,8 @@ impl Outbound {
         let callee_host = domain.clone().unwrap_or_else(|| Host::from(target.address.ip()));
         let callee_port = if domain.is_some() { None } else { Some(target.address.port()) };
         let called = trunk.peering.rewrite(Direction::Out, NumberOf::Called, &wanted.called);
-        let callee = SipUri::with_user(&called, callee_host, callee_port);
+        let mut callee = SipUri::with_user(&called, callee_host, callee_port);
+        identity::mark_number(trunk, &mut callee);
         let caller = Caller::of(trunk, wanted, domain.unwrap_or(shown));
         let mut from = caller.from.clone();
         from.set_tag(&self.tag);

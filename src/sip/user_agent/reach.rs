@@ -12,8 +12,9 @@ use crate::sip::message::Request;
 use crate::sip::message::SipUri;
 use crate::sip::message::Uri;
 use crate::sip::message::Via;
+use crate::sip::quirk::Quirk;
+use crate::sip::quirk::Quirks;
 use crate::sip::user_agent::Config;
-use crate::sip::user_agent::NatQuirks;
 use crate::sip::user_agent::Target;
 use crate::sip::user_agent::Trunk;
 
@@ -27,7 +28,7 @@ pub(super) struct ReplyPath {
 /// Fills `received` and `rport` into the top Via (RFC 3261 18.2.1, RFC 3581 4), and finds where responses go.
 ///
 /// `maddr` is ignored: it would let a peer send our responses to a third party.
-pub(super) fn reply_path(flow: Flow, request: &mut Request, nat: NatQuirks) -> ReplyPath {
+pub(super) fn reply_path(flow: Flow, request: &mut Request, quirks: Quirks) -> ReplyPath {
     let Ok(mut via) = request.headers.top_via() else { return ReplyPath { flow, fallback: None } };
     let asked_for_rport = via.has_rport();
     if asked_for_rport || via.host.as_ip() != Some(flow.remote.ip()) {
@@ -37,15 +38,15 @@ pub(super) fn reply_path(flow: Flow, request: &mut Request, nat: NatQuirks) -> R
         via.set_rport(flow.remote.port());
     }
     request.headers.set_top_via(&via);
-    reply_flow(flow, &via, nat)
+    reply_flow(flow, &via, quirks)
 }
 
 /// Where responses to a request with this top Via go (RFC 3261 18.2.2): the source port only where `rport` was asked for,
 /// or where the trunk is said to be behind a NAT.
-pub(super) fn reply_flow(flow: Flow, via: &Via, nat: NatQuirks) -> ReplyPath {
+pub(super) fn reply_flow(flow: Flow, via: &Via, quirks: Quirks) -> ReplyPath {
     let sent_by = SocketAddr::new(flow.remote.ip(), via.port.unwrap_or_else(|| flow.transport.default_port()));
     match flow.transport {
-        Transport::Udp if nat.force_rport || via.has_rport() => ReplyPath { flow, fallback: None },
+        Transport::Udp if quirks.contains(Quirk::ForceRport) || via.has_rport() => ReplyPath { flow, fallback: None },
         Transport::Udp => ReplyPath { flow: Flow { remote: sent_by, ..flow }, fallback: None },
         Transport::Tcp | Transport::Tls => {
             ReplyPath { flow, fallback: Some(Flow { remote: sent_by, connection: None, ..flow }) }
@@ -103,9 +104,6 @@ impl Config {
     /// call's own path: never dropped, and never sent to a third party.
     pub(super) fn hop(&self, trunk: &Trunk, flow: Flow, uri: &Uri) -> Flow {
         let own = self.own_path(trunk, flow);
-        if trunk.nat.contact_from_source {
-            return own;
-        }
         let Some(uri) = uri.as_sip() else { return own };
         let Some(address) = uri.host.as_ip() else { return own };
         if trunk.prefix_of(address).is_none() {
@@ -123,7 +121,7 @@ impl Config {
 
     /// The call's own path. Where it was a stream that the peer opened and that is gone, nobody listens on its source
     /// port: the trunk's target instead.
-    fn own_path(&self, trunk: &Trunk, flow: Flow) -> Flow {
+    pub(super) fn own_path(&self, trunk: &Trunk, flow: Flow) -> Flow {
         let is_target = |target: &Target| (target.transport, target.address) == (flow.transport, flow.remote);
         if !flow.transport.is_reliable() || flow.connection.is_some() || trunk.targets.iter().any(is_target) {
             return flow;
@@ -181,7 +179,6 @@ mod tests {
     use crate::clock::Clock;
     use crate::sip::ConnectionId;
     use crate::sip::user_agent::Listen;
-    use crate::sip::user_agent::Network;
 
     fn address(text: &str) -> SocketAddr {
         text.parse().unwrap()
@@ -218,8 +215,8 @@ mod tests {
     #[test]
     fn a_response_takes_the_source_port_only_where_it_was_asked_for() {
         let from = flow(Transport::Udp, "10.0.0.2:40000", None);
-        let to = |text: &str, nat| reply_flow(from, &via(text), nat).flow.remote.to_string();
-        let (strict, forced) = (NatQuirks::default(), NatQuirks { force_rport: true, ..NatQuirks::default() });
+        let to = |text: &str, quirks| reply_flow(from, &via(text), quirks).flow.remote.to_string();
+        let (strict, forced) = (Quirks::default(), Quirks::from_iter([Quirk::ForceRport]));
         assert_eq!(to("SIP/2.0/UDP 192.168.1.9:5070;branch=z9hG4bK1", strict), "10.0.0.2:5070");
         assert_eq!(to("SIP/2.0/UDP 192.168.1.9;branch=z9hG4bK1", strict), "10.0.0.2:5060");
         assert_eq!(to("SIP/2.0/UDP 192.168.1.9;maddr=192.0.2.66;branch=z9hG4bK1", strict), "10.0.0.2:5060");
@@ -231,7 +228,7 @@ mod tests {
     fn a_response_to_a_stream_takes_it_and_falls_back_to_the_sent_by_port() {
         for (transport, port) in [(Transport::Tcp, 5060), (Transport::Tls, 5061)] {
             let from = flow(transport, "10.0.0.2:40000", Some(1));
-            let path = reply_flow(from, &via("SIP/2.0/TCP 10.0.0.2;branch=z9hG4bK1"), NatQuirks::default());
+            let path = reply_flow(from, &via("SIP/2.0/TCP 10.0.0.2;branch=z9hG4bK1"), Quirks::default());
             assert_eq!(path.flow, from);
             let fallback = path.fallback.unwrap();
             assert_eq!((fallback.transport, fallback.remote.port(), fallback.connection), (transport, port, None));
@@ -271,15 +268,6 @@ mod tests {
         let config = config(Transport::Udp);
         assert_eq!(hop(&config, datagrams, "sips:a@10.0.0.2").0, Transport::Tls);
         assert_eq!(hop(&config, datagrams, "sip:a@10.0.0.2:5070"), (Transport::Udp, "10.0.0.2:5070".to_owned(), false));
-    }
-
-    #[test]
-    fn a_peer_behind_a_nat_is_reached_where_it_speaks_from() {
-        let mut config = config(Transport::Udp);
-        config.trunks[0].networks = vec![Network { address: address("10.0.0.0:0").ip(), prefix_len: 8 }];
-        config.trunks[0].nat.contact_from_source = true;
-        let datagrams = flow(Transport::Udp, "10.0.0.2:40000", None);
-        assert_eq!(hop(&config, datagrams, "sip:a@10.9.9.9:5060").1, "10.0.0.2:40000");
     }
 
     #[test]

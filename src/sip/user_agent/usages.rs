@@ -14,6 +14,7 @@ use crate::sip::dialog::DialogId;
 use crate::sip::dialog::InviteUsage;
 use crate::sip::dialog::outbound_invite;
 use crate::sip::dialog::usage;
+use crate::sip::message::Request;
 use crate::sip::message::typed::reason_value;
 use crate::sip::transaction::TransactionKey;
 use crate::sip::user_agent::Output;
@@ -104,6 +105,9 @@ impl UserAgent {
             Command::RefuseRefer { leg, refusal } => self.tell_usage(leg, &usage::Input::RefuseRefer(refusal), now),
             Command::NotifyRefer { leg, status } => self.tell_usage(leg, &usage::Input::NotifyRefer(status), now),
             Command::Info { leg, body } => self.tell_usage(leg, &usage::Input::Info(body), now),
+            Command::Probe { leg, method, headers, body } => {
+                self.tell_usage(leg, &usage::Input::Probe { method, headers, body }, now);
+            }
             Command::Drain { retry_after } => {
                 self.draining = Some(retry_after);
                 self.stop_lines(now);
@@ -132,7 +136,10 @@ impl UserAgent {
                 usage.handle(usage::Input::Reinvite(sdp), now);
                 self.pump_usage(leg, now);
             }
-            None => self.tell_call_room(Event::RenegotiationFailed { leg, status: StatusCode::REQUEST_PENDING }),
+            None => {
+                self.note_withheld_update(leg);
+                self.tell_call_room(Event::RenegotiationFailed { leg, status: StatusCode::REQUEST_PENDING });
+            }
         }
     }
 
@@ -209,7 +216,7 @@ impl UserAgent {
         match output {
             usage::Output::Respond(key, response) => self.respond(&key, *response, now),
             usage::Output::Send(purpose, request) => {
-                if let Some((trunk, flow)) = self.path_in_dialog(leg, id) {
+                if let Some((trunk, flow)) = self.path_in_dialog(leg, id, &request) {
                     self.send_request(trunk, *request, flow, Owner::InDialog(leg, purpose), now);
                 }
             }
@@ -217,6 +224,11 @@ impl UserAgent {
             usage::Output::Answer(key, request) => self.answer(&key, &request, now),
             usage::Output::Referred(request) => self.tell_referral(leg, &request),
             usage::Output::GiveUp => self.tell_outbound(leg, outbound_invite::Input::Cancel(None), now),
+            usage::Output::Quirk(quirk, detail) => {
+                if let Some(trunk) = self.usages.get(&leg).map(|entry| entry.trunk) {
+                    self.fire(trunk, quirk, id.call_id(), detail);
+                }
+            }
             usage::Output::Event(event) => self.tell_call_room(event),
         }
     }
@@ -240,11 +252,11 @@ impl UserAgent {
     }
 
     /// The trunk of a usage, and the path of the next request in one of its dialogs.
-    pub(super) fn path_in_dialog(&self, leg: LegId, id: &DialogId) -> Option<(usize, Flow)> {
+    pub(super) fn path_in_dialog(&mut self, leg: LegId, id: &DialogId, request: &Request) -> Option<(usize, Flow)> {
         let entry = self.usages.get(&leg)?;
-        let usage = entry.machine.in_dialog(id)?;
-        let trunk = self.config.trunks.get(entry.trunk)?;
-        Some((entry.trunk, self.config.hop(trunk, entry.flow, usage.dialog().next_hop())))
+        let hop = entry.machine.in_dialog(id)?.dialog().next_hop().clone();
+        let (trunk, flow) = (entry.trunk, entry.flow);
+        Some((trunk, self.path_by(trunk, flow, &hop, request)))
     }
 
     /// Leaves an INVITE to itself. One that was cancelled in vain is destroyed at once (RFC 3261 9.1).

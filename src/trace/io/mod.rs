@@ -62,6 +62,11 @@ impl Tracer {
         let cut = bytes.len() - kept.len();
         self.see(Observation::Message(SipMessage { at: self.clock.now(), path, bytes: kept, cut }));
     }
+
+    /// Tells that a quirk fires now.
+    pub fn quirk(&self, sip_call_id: String, name: &str, detail: String) {
+        self.see(Observation::Quirk { sip_call_id, name: name.to_owned(), detail, at: self.clock.now() });
+    }
 }
 
 /// Runs a collector until every [`Tracer`] is dropped, and hands complete traces on.

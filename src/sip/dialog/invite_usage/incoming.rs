@@ -12,6 +12,7 @@ use crate::sip::Reason;
 use crate::sip::Refusal;
 use crate::sip::StatusCode;
 use crate::sip::dialog::terms::ReliableProvisionals;
+use crate::sip::dialog::terms::Terms;
 use crate::sip::dialog::usage::Output;
 use crate::sip::dialog::usage::UsageTimer;
 use crate::sip::dialog::usage::cseq_of;
@@ -21,6 +22,7 @@ use crate::sip::message::HeaderName;
 use crate::sip::message::Headers;
 use crate::sip::message::Request;
 use crate::sip::message::Response;
+use crate::sip::quirk::Quirk;
 use crate::sip::transaction::TransactionKey;
 
 use super::InviteUsage;
@@ -38,8 +40,8 @@ impl InviteUsage {
             return;
         }
         let mut response = dialog_response(&invite.request, status, self.dialog.id().local_tag(), &self.contact);
-        let (key, is_reliable) =
-            (invite.key.clone(), sends_reliably(self.terms.reliable_provisionals, &invite.request.headers));
+        let (key, is_reliable) = (invite.key.clone(), sends_reliably(&self.terms, &invite.request.headers));
+        let is_withheld = !is_reliable && wants_reliably(&self.terms, &invite.request.headers);
         *latest = Some(Box::new(response.clone()));
         if let Some(body) = body {
             self.session.local = Some(body.content.clone());
@@ -49,6 +51,10 @@ impl InviteUsage {
             }
         }
         self.timers.set(UsageTimer::RepeatProvisional, now + PROVISIONAL_INTERVAL);
+        if is_withheld {
+            let detail = format!("{} is sent without 100rel", status.as_u16());
+            self.output.push_back(Output::Quirk(Quirk::No100rel, detail));
+        }
         if is_reliable {
             self.reliable.push(Box::new(response));
             self.send_reliable(now);
@@ -238,7 +244,7 @@ impl InviteUsage {
     pub(super) fn repeat_provisional(&mut self, now: Instant) {
         let Phase::Incoming { invite, latest: Some(response) } = &self.phase else { return };
         let (key, response) = (invite.key.clone(), response.clone());
-        let is_reliable = sends_reliably(self.terms.reliable_provisionals, &invite.request.headers);
+        let is_reliable = sends_reliably(&self.terms, &invite.request.headers);
         self.timers.set(UsageTimer::RepeatProvisional, now + PROVISIONAL_INTERVAL);
         if is_reliable {
             self.reliable.push(response);
@@ -266,10 +272,14 @@ impl InviteUsage {
 }
 
 /// Whether a provisional response to an INVITE with these headers is to be sent reliably.
-fn sends_reliably(terms: ReliableProvisionals, headers: &Headers) -> bool {
+fn sends_reliably(terms: &Terms, headers: &Headers) -> bool {
     let is_required = headers.lists(&HeaderName::Require, "100rel");
-    let is_supported = headers.lists(&HeaderName::Supported, "100rel");
-    is_required || (terms == ReliableProvisionals::Offered && is_supported)
+    is_required || (wants_reliably(terms, headers) && !terms.quirks.contains(Quirk::No100rel))
+}
+
+/// Whether it would be, of our own will, but for a quirk.
+fn wants_reliably(terms: &Terms, headers: &Headers) -> bool {
+    terms.reliable_provisionals == ReliableProvisionals::Offered && headers.lists(&HeaderName::Supported, "100rel")
 }
 
 /// A 2xx that refreshes nothing but the session's time to live (RFC 3311 5.2, RFC 4028 9).

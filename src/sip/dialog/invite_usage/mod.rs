@@ -4,6 +4,7 @@
 mod incoming;
 mod ours;
 mod peer;
+mod probe;
 #[cfg(test)]
 mod tests;
 mod transfer;
@@ -222,6 +223,7 @@ impl InviteUsage {
             Input::RefuseRefer(refusal) => self.refuse_refer(&refusal),
             Input::NotifyRefer(status) => self.report(status),
             Input::Info(body) => self.inform(body),
+            Input::Probe { method, headers, body } => self.probe(method, headers, body),
             Input::Bye(reason) => self.bye(reason, now),
         }
         self.try_offer(now);

@@ -21,6 +21,7 @@ use crate::sip::message::HeaderName;
 use crate::sip::message::Method;
 use crate::sip::message::Request;
 use crate::sip::message::Response;
+use crate::sip::quirk::Quirk;
 use crate::sip::transaction::TransactionKey;
 
 use super::InviteUsage;
@@ -101,7 +102,17 @@ impl InviteUsage {
 
     /// Whether an UPDATE may carry an offer of ours before the call is answered (RFC 3311 5.1).
     pub fn can_update(&self) -> bool {
-        self.is_early() && self.session.settled && self.peer_updates
+        self.is_early() && self.session.settled && self.may_update()
+    }
+
+    /// Whether it only may not for a quirk.
+    pub fn is_update_withheld(&self) -> bool {
+        self.is_early() && self.session.settled && self.peer_updates && !self.may_update()
+    }
+
+    /// Whether we send UPDATE at all.
+    const fn may_update(&self) -> bool {
+        self.peer_updates && !self.terms.quirks.contains(Quirk::NoUpdate)
     }
 
     /// Sends what is wanted, once nothing is open in either direction.
@@ -112,7 +123,7 @@ impl InviteUsage {
             && !self.timers.is_running(UsageTimer::RetryOffer);
         let Some(wanted) = self.offers.wanted.clone().filter(|_| is_free) else { return };
         let method = match &self.phase {
-            Phase::Confirmed { reinvite: None } if wanted.sdp.is_none() && self.peer_updates => Method::Update,
+            Phase::Confirmed { reinvite: None } if wanted.sdp.is_none() && self.may_update() => Method::Update,
             Phase::Confirmed { reinvite: None } => Method::Invite,
             Phase::Incoming { .. } | Phase::Early if self.can_update() && wanted.sdp.is_some() => Method::Update,
             Phase::Incoming { .. }
@@ -123,6 +134,10 @@ impl InviteUsage {
             | Phase::Over => return,
         };
         self.offers.wanted = None;
+        if method == Method::Invite && wanted.sdp.is_none() && self.peer_updates {
+            let detail = "the session is refreshed by re-INVITE, not UPDATE".to_owned();
+            self.output.push_back(Output::Quirk(Quirk::NoUpdate, detail));
+        }
         let mut request = self.target_refresh(method.clone());
         self.session_timer.ask(&mut request.headers);
         let body = match (&wanted.sdp, &method) {
@@ -172,6 +187,7 @@ impl InviteUsage {
             Purpose::Offer => self.offer_done(key, status, reply, chance, now),
             // The callee repeats its response until a PRACK gets through, or gives the INVITE up itself.
             Purpose::Prack | Purpose::Info => {}
+            Purpose::Probe => self.probe_done(key, reply, now),
             Purpose::Refer => self.refer_done(status),
             Purpose::Notify => self.notify_done(status),
         }

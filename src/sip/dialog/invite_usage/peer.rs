@@ -19,6 +19,7 @@ use crate::sip::message::HeaderName;
 use crate::sip::message::Method;
 use crate::sip::message::Request;
 use crate::sip::message::Response;
+use crate::sip::quirk::Quirk;
 use crate::sip::transaction::TransactionKey;
 
 use super::InviteUsage;
@@ -28,7 +29,11 @@ use super::incoming::plain_success;
 
 impl InviteUsage {
     pub(super) fn request(&mut self, key: TransactionKey, request: Box<Request>, chance: u32, now: Instant) {
-        if !self.dialog.admit(cseq_of(&request.headers)) {
+        let is_in_order = self.dialog.admit(cseq_of(&request.headers));
+        if !is_in_order && self.terms.quirks.contains(Quirk::LaxCseq) {
+            let detail = format!("{} is served though its CSeq did not grow", request.method.as_str());
+            self.output.push_back(Output::Quirk(Quirk::LaxCseq, detail));
+        } else if !is_in_order {
             // RFC 3261 12.2.2.
             self.respond(&key, &request, StatusCode::SERVER_INTERNAL_ERROR);
             return;

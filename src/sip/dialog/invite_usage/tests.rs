@@ -61,6 +61,7 @@ impl Bench {
                 Output::Send(_, request) => format!("{} {}", request.method, request.headers.cseq().unwrap().number),
                 Output::Ack(..) => "ACK".to_owned(),
                 Output::Referred(_) => "referred".to_owned(),
+                Output::Quirk(quirk, _) => format!("quirk {quirk}"),
                 Output::GiveUp => "give up".to_owned(),
                 Output::Answer(_, request) => format!("answer {}", request.method),
                 Output::Event(Event::Acknowledged { .. }) => "acknowledged".to_owned(),

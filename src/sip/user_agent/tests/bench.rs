@@ -17,6 +17,7 @@ use crate::ids::LegId;
 use crate::sip::Command;
 use crate::sip::Event;
 use crate::sip::Flow;
+use crate::sip::quirk::QuirkFired;
 use crate::sip::user_agent::Counter;
 use crate::sip::user_agent::Input;
 use crate::sip::user_agent::Output;
@@ -28,6 +29,7 @@ pub(super) struct Bench {
     pub(super) sent: Vec<(Flow, String)>,
     pub(super) events: Vec<Event>,
     pub(super) counted: Vec<Counter>,
+    pub(super) fired: Vec<QuirkFired>,
 }
 
 impl Bench {
@@ -40,7 +42,7 @@ impl Bench {
         let mut config = config("10.0.0.1:5060", &["10.0.0.2:5060"], now);
         change(&mut config);
         let agent = UserAgent::new(config, StdRng::seed_from_u64(3));
-        Self { agent, now, sent: Vec::new(), events: Vec::new(), counted: Vec::new() }
+        Self { agent, now, sent: Vec::new(), events: Vec::new(), counted: Vec::new(), fired: Vec::new() }
     }
 
     pub(super) fn feed(&mut self, input: Input) -> Vec<String> {
@@ -60,6 +62,7 @@ impl Bench {
                 Output::Event(event) => self.events.push(event),
                 Output::Count(counter) => self.counted.push(counter),
                 Output::Trunk(_) => {}
+                Output::Quirk(fired) => self.fired.push(fired),
             }
         }
         lines

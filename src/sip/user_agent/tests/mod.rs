@@ -7,6 +7,7 @@ mod chance;
 mod dialogs;
 mod offers;
 mod outbound;
+mod quirks;
 mod raw;
 mod reliable;
 mod session_timers;
@@ -176,7 +177,7 @@ impl World {
             match output {
                 Output::Send { flow, bytes } => self.carry(agent, flow, &bytes),
                 Output::Event(event) => self.events[agent].push(event),
-                Output::Count(_) | Output::Trunk(_) => {}
+                Output::Count(_) | Output::Trunk(_) | Output::Quirk(_) => {}
             }
         }
     }

@@ -17,10 +17,12 @@ use super::bench::to_tag;
 use super::invite;
 use super::leg;
 use crate::ids::LegId;
+use crate::sip::Body;
 use crate::sip::Command;
 use crate::sip::Event;
 use crate::sip::Refusal;
 use crate::sip::StatusCode;
+use crate::sip::message::Method;
 
 fn reinvite(leg: LegId, sdp: &'static str) -> Command {
     Command::Reinvite { leg, sdp: Bytes::from_static(sdp.as_bytes()) }
@@ -297,4 +299,32 @@ fn a_late_offer_that_nobody_answers_ends_in_ack_and_bye() {
     assert!(bench.wait(Duration::from_millis(7_999)).is_empty());
     let lines = bench.wait(Duration::from_millis(1));
     assert!(lines[0].starts_with("ACK") && lines[1].starts_with("BYE"), "{lines:?}");
+}
+
+#[test]
+fn a_probing_invite_asks_for_an_offer_and_its_ack_brings_our_answer() {
+    let mut bench = Bench::new();
+    let (leg, _) = bench.talking();
+    let probe = |method, body| Command::Probe { leg, method, headers: Vec::new(), body };
+    assert_eq!(bench.command(probe(Method::Invite, None)), ["INVITE sip:2000@10.0.0.2:5060 SIP/2.0"]);
+    assert!(bench.last().ends_with("Content-Length: 0\r\n\r\n"), "{}", bench.last());
+    let sent = bench.last().to_owned();
+    let offered = "Content-Type: application/sdp\n\nv=0 theirs";
+    assert!(bench.say(&response_with(&sent, "200 OK", offered)).is_empty(), "the ACK waits");
+    assert_eq!(bench.words(), ["renegotiated"]);
+    let update = bench.command(probe(Method::Update, Some(Body::sdp("v=0 crossing"))));
+    assert_eq!(update, ["UPDATE sip:2000@10.0.0.2:5060 SIP/2.0"], "past the rule that one offer is open at a time");
+    assert_eq!(bench.command(Command::Answer { leg, sdp: "v=0 ours".into() }), ["ACK sip:2000@10.0.0.2:5060 SIP/2.0"]);
+    assert!(bench.last().ends_with("v=0 ours"), "{}", bench.last());
+    assert_eq!(header(bench.last(), "CSeq"), "1 ACK");
+}
+
+#[test]
+fn a_probing_invite_that_brings_nothing_is_acknowledged_at_once() {
+    let mut bench = Bench::new();
+    let (leg, _) = bench.talking();
+    bench.command(Command::Probe { leg, method: Method::Invite, headers: Vec::new(), body: None });
+    let sent = bench.last().to_owned();
+    assert_eq!(bench.say(&response_with(&sent, "200 OK", "")), ["ACK sip:2000@10.0.0.2:5060 SIP/2.0"]);
+    assert!(bench.words().is_empty());
 }
