@@ -117,7 +117,7 @@ impl Browser {
         match command {
             signaling::Command::Reply { token, .. } => *self.book.replies.entry(token.0).or_default() += 1,
             signaling::Command::Notify(notification) => self.told(&notification, now),
-            signaling::Command::Close { .. } => {}
+            signaling::Command::SetState(_) | signaling::Command::Close { .. } => {}
         }
     }
 
