@@ -135,6 +135,23 @@ pub enum AgentRequest {
         /// Which.
         digits: String,
     },
+    /// Hold a call.
+    Hold {
+        /// The call.
+        call_id: String,
+    },
+    /// Take a held call back.
+    Resume {
+        /// The call.
+        call_id: String,
+    },
+    /// Hand a call to somebody else, blind.
+    Transfer {
+        /// The call.
+        call_id: String,
+        /// The number.
+        to: String,
+    },
     /// End a call.
     HangUp {
         /// The call.

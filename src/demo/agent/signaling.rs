@@ -132,6 +132,11 @@ impl<'a> Session<'a> {
             AgentRequest::Digits { call_id, digits } => {
                 self.ask("call.dtmf", json!({"call_id": call_id, "digits": digits})).await
             }
+            AgentRequest::Hold { call_id } => self.ask("call.hold", json!({"call_id": call_id})).await,
+            AgentRequest::Resume { call_id } => self.ask("call.resume", json!({"call_id": call_id})).await,
+            AgentRequest::Transfer { call_id, to } => {
+                self.ask("call.transfer", json!({"call_id": call_id, "to": to})).await
+            }
             AgentRequest::HangUp { call_id } => self.ask("call.hangup", json!({"call_id": call_id})).await,
         }
     }
