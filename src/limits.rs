@@ -119,6 +119,8 @@ pub const PEER_SOURCES_MAX: usize = 8;
 pub const PEER_ADDRESSES_MAX: usize = 8;
 /// A browser's address that sent nothing for this long is forgotten.
 pub const PEER_ADDRESS_EXPIRY: Duration = Duration::from_mins(1);
+/// Sessions of one worker beyond its share of the node's calls: an emergency call finds a place on a full node.
+pub const EMERGENCY_SESSIONS_MAX: usize = 16;
 /// Browsers that ring at once for one call; further members of a group ring when these have had their time.
 pub const RING_PARALLEL_MAX: usize = 8;
 /// Members of one ring group.

@@ -25,6 +25,7 @@ use crate::recording;
 use crate::recording::Obligation;
 use crate::recording::RecordingSession;
 use crate::signaling;
+use crate::signaling::AgentState;
 use crate::signaling::Notification;
 use crate::signaling::RequestToken;
 use crate::sip;
@@ -163,6 +164,11 @@ impl Context {
     /// Tells one browser.
     pub fn notify_to(&mut self, session: SignalingId, notification: Notification) {
         self.outputs.push_back(Output::Signaling { session, command: signaling::Command::Notify(notification) });
+    }
+
+    /// Sets what an agent says of their readiness.
+    pub fn set_agent_state(&mut self, session: SignalingId, state: AgentState) {
+        self.outputs.push_back(Output::Signaling { session, command: signaling::Command::SetState(state) });
     }
 
     /// Says yes to a request of the agent.

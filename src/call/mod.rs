@@ -188,4 +188,4 @@ pub const OUTPUTS_HINT: usize = 16;
 pub type Now = Instant;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

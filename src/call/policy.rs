@@ -24,6 +24,8 @@ pub struct Config {
     pub trunks: BTreeMap<TrunkName, TrunkPolicy>,
     /// How long an agent's phone rings before the caller hears "no answer". 5–300 s.
     pub no_answer: Duration,
+    /// Whoever lets a call ring for that long is set [`Offline`](crate::signaling::AgentState::Offline).
+    pub unavailable_after_no_answer: bool,
     /// How long a dialled number may ring. 10–600 s.
     pub dial_timeout: Duration,
     /// How long an agent's device may stay silent after `call.incoming` before it is skipped.
@@ -56,6 +58,7 @@ impl Default for Config {
             dial_plan: DialPlan::default(),
             trunks: BTreeMap::new(),
             no_answer: Duration::from_secs(30),
+            unavailable_after_no_answer: false,
             dial_timeout: Duration::from_mins(3),
             device_timeout: Duration::from_secs(2),
             transport_timeout: Duration::from_secs(5),

@@ -14,6 +14,7 @@ use crate::call::context::Context;
 use crate::ids::LegId;
 use crate::ids::SignalingId;
 use crate::limits::RING_PARALLEL_MAX;
+use crate::signaling::AgentState;
 use crate::signaling::Notification;
 use crate::sip::Invitation;
 use crate::worker;
@@ -244,6 +245,11 @@ impl Ring {
 
     /// Whoever rings had their time: the next, if there is one.
     pub fn turn_over(&mut self, context: &mut Context, now: Instant) -> Result<(), Cause> {
+        if context.config.unavailable_after_no_answer {
+            for rung in self.rung.iter().filter(|rung| rung.told && !rung.candidate.waiting) {
+                context.set_agent_state(rung.candidate.agent.session, AgentState::Offline);
+            }
+        }
         self.drop_where(|_| true, Cause::NoAnswer, context, now)
     }
 

@@ -235,6 +235,20 @@ mod tests {
     }
 
     #[test]
+    fn the_lines_of_an_agent_leave_room_for_an_emergency_call() {
+        let text = EXAMPLE.replacen("# \"1002\" = 250", "\"1001\" = 1\n\"1002\" = 250", 1);
+        let source = source(&text);
+        let file = parse(&source, Vec::new()).unwrap();
+        let call = rooms::call(&file, &source).unwrap();
+        let signaling = rooms::signaling(&file.http, &file.agents, &call);
+        for (extension, lines) in [("1001", 1), ("1002", 250), ("1003", 2)] {
+            let extension = crate::ids::Extension::new(extension);
+            assert_eq!(call.lines_of(&extension), lines);
+            assert!(signaling.calls_max_for(Some(&extension)) > lines, "{extension}");
+        }
+    }
+
+    #[test]
     fn an_emergency_trunk_that_is_not_there_is_refused() {
         let text = EXAMPLE.replacen("# emergency_trunk = \"pbx\"", "emergency_trunk = \"site\"", 1);
         assert!(complaint(&text).contains("no trunk is named \"site\""));

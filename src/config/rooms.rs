@@ -82,7 +82,7 @@ fn log(log: &raw::Log) -> telemetry::init::Config {
     telemetry::init::Config { level: log.level.clone(), format }
 }
 
-fn call(file: &raw::File, source: &Source) -> Result<crate::call::Config, ConfigError> {
+pub(super) fn call(file: &raw::File, source: &Source) -> Result<crate::call::Config, ConfigError> {
     let mut trunks = BTreeMap::new();
     for trunk in &file.trunk {
         let name = TrunkName::new(trunk.name.get_ref().as_str());
@@ -101,6 +101,7 @@ fn call(file: &raw::File, source: &Source) -> Result<crate::call::Config, Config
         dial_plan: DialPlan { extensions, rules, emergency },
         trunks,
         no_answer: agents.no_answer.0,
+        unavailable_after_no_answer: agents.unavailable_after_no_answer,
         dial_timeout: agents.dial_timeout.0,
         device_timeout: agents.device_timeout.0,
         transport_timeout: agents.transport_timeout.0,
@@ -227,17 +228,26 @@ fn http(plain: Option<std::net::SocketAddr>, http: &raw::Http, folder: &Path) ->
     Ok(Http { plain, tls })
 }
 
-fn signaling(http: &raw::Http, agents: &raw::Agents, call: &crate::call::Config) -> crate::signaling::Config {
+pub(super) fn signaling(
+    http: &raw::Http,
+    agents: &raw::Agents,
+    call: &crate::call::Config,
+) -> crate::signaling::Config {
     let defaults = crate::signaling::Config::default();
     crate::signaling::Config {
         origins: http.origins.iter().cloned().collect(),
         allow_no_origin: http.allow_no_origin,
         resume_grace: agents.resume.0,
-        calls_max: defaults.calls_max.max(call.lines_max),
-        calls_max_of: call.lines_max_of.clone(),
+        calls_max: defaults.calls_max.max(call.lines_max + 1),
+        // The call room counts lines and lets emergency calls pass; this bound is above any number of lines.
+        calls_max_of: above_lines(call, defaults.calls_max),
         messages_per_second: http.messages_per_second.unwrap_or(defaults.messages_per_second),
         ..defaults
     }
+}
+
+fn above_lines(call: &crate::call::Config, at_least: usize) -> BTreeMap<Extension, usize> {
+    call.lines_max_of.iter().map(|(who, lines)| (who.clone(), at_least.max(lines + 1))).collect()
 }
 
 fn desk(login: &raw::Login) -> DeskConfig {

@@ -8,6 +8,7 @@ use tokio::sync::mpsc;
 use super::Base;
 use super::wires::Ring;
 use crate::config::Config;
+use crate::limits::EMERGENCY_SESSIONS_MAX;
 use crate::recording::io::thread::TapSource;
 use crate::webrtc::Certificate;
 use crate::worker::Event;
@@ -62,7 +63,8 @@ fn of_worker(config: &WorkerConfig, number: usize, count: usize) -> anyhow::Resu
     let mut settings = config.clone();
     settings.trunk_ports = share(&config.trunk_ports, number, count)
         .context("media.trunk_ports is too small for so many workers: each needs a pair of ports")?;
-    settings.calls_max = config.calls_max.div_ceil(count);
+    // Ordinary calls are counted at the registry's door; what comes beyond is an emergency.
+    settings.calls_max = config.calls_max.div_ceil(count) + EMERGENCY_SESSIONS_MAX;
     let port = config.browser_bind.port();
     if port != 0 {
         let number = u16::try_from(number).context("media.workers is too large")?;
@@ -89,6 +91,14 @@ mod tests {
         assert_eq!(share(&(20_000..=20_007), 0, 2), Some(20_000..=20_003));
         assert_eq!(share(&(20_000..=20_007), 1, 2), Some(20_004..=20_007));
         assert_eq!(share(&(20_001..=20_008), 0, 1), Some(20_002..=20_007));
+    }
+
+    #[test]
+    fn a_full_node_keeps_room_for_emergency_calls_on_every_worker() {
+        let config = WorkerConfig { calls_max: 1, trunk_ports: 20_000..=20_007, ..WorkerConfig::default() };
+        for number in 0..2 {
+            assert_eq!(of_worker(&config, number, 2).unwrap().calls_max, 1 + EMERGENCY_SESSIONS_MAX);
+        }
     }
 
     #[test]

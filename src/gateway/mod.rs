@@ -1,6 +1,8 @@
 //! The composition root: builds every shell from the configuration and wires them. The only room that knows all rooms.
 
 mod background;
+#[cfg(test)]
+mod hold_tests;
 mod media;
 mod trace;
 mod wires;

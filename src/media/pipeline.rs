@@ -83,7 +83,8 @@ impl Pipeline {
     pub fn connect_trunk(&mut self, audio: TrunkAudio, now: Instant) {
         let before = self.trunk.replace(audio);
         let received = before.is_some_and(|before| before.receive);
-        if audio.receive && !received {
+        let resumed = audio.send && before.is_some_and(|before| !before.send);
+        if audio.receive && (!received || resumed) {
             self.heard = Some(now);
         }
         if before.is_none_or(|before| before.send) != audio.send && !self.held {
@@ -123,6 +124,10 @@ impl Pipeline {
             return;
         }
         self.held = held;
+        if !held {
+            // Whoever was held may have been silent for long: their time begins anew.
+            self.heard = Some(now);
+        }
         self.to_trunk.fill(now, &mut self.out);
         self.to_trunk.set_hold(held.then(|| HoldPlayer::new(self.config.hold_music.clone())));
         self.to_agent.set_gate(self.to_agent_open && !held);
@@ -162,7 +167,8 @@ impl Pipeline {
         self.to_agent.send_events(now, &mut self.out);
     }
 
-    /// Plays a ringback tone to the agent until audio of the trunk passes the gate, or `false`.
+    /// Plays a ringback tone to the agent until `false`; it gives way to audio of the trunk that passes the gate, and is
+    /// back after 2 s without any.
     pub fn set_ringback(&mut self, on: bool, now: Instant) {
         self.to_agent.set_ringback(on, now);
         self.to_agent.play_ringback(now, &mut self.out);

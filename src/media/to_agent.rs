@@ -44,6 +44,8 @@ const OVERLAP_MAX: i64 = 1_600;
 const CONCEALED_PACKETS_MAX: u16 = 5;
 /// Samples of the longest payload that is decoded: 120 ms. What is beyond is left out.
 const SAMPLES_MAX: usize = 960;
+/// After this long without audio of the trunk, the ringback tone is back: some announce and fall silent.
+const RINGBACK_AFTER: Duration = Duration::from_secs(2);
 /// Time between two frames of the ringback tone.
 const RINGBACK_STEP: Duration = Duration::from_millis(20);
 
@@ -236,7 +238,9 @@ impl ToAgent {
                     out.push(Output::TrunkMediaStarted);
                 }
                 if self.crosses() {
-                    self.ringback = None;
+                    if let Some(ringback) = &mut self.ringback {
+                        *ringback = (Ringback::default(), now + RINGBACK_AFTER);
+                    }
                     self.audio(packet, lost, now, out);
                 }
             }

@@ -140,6 +140,8 @@ pub enum Command {
     },
     /// Something happened: gets the session's next `seq`, and is kept for a resumption.
     Notify(Notification),
+    /// The agent's state is this from now on, though they did not say so; the page shows it.
+    SetState(AgentState),
     /// Closes the session.
     Close {
         /// Why.

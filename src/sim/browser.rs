@@ -152,7 +152,7 @@ impl Browser {
                 }
             }
             signaling::Command::Notify(notification) => self.told(&notification, now),
-            signaling::Command::Close { .. } => {}
+            signaling::Command::SetState(_) | signaling::Command::Close { .. } => {}
         }
     }
 

@@ -119,7 +119,8 @@ pub enum Command {
         /// The tap.
         tap: TapId,
     },
-    /// Plays a ringback tone (425 Hz, 1 s on, 4 s off) to the agent until early media or `false`.
+    /// Plays a ringback tone (425 Hz, 1 s on, 4 s off) to the agent until `false`; early media has precedence until it has
+    /// been silent for 2 s.
     SetRingback {
         /// The call.
         call: CallId,

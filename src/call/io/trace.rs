@@ -1,5 +1,6 @@
 //! Tells the trace what a call hears, says and becomes. Its SIP messages are traced where they cross their sockets.
 
+use std::collections::BTreeSet;
 use std::collections::VecDeque;
 use std::fmt;
 use std::fmt::Write as _;
@@ -65,13 +66,15 @@ pub(super) struct CallTracer {
     phase: &'static str,
     /// What took the call to its next phase, where that was no message.
     why: Option<String>,
+    /// Why media was dropped, so far: each reason is told once.
+    rejected: BTreeSet<worker::MediaRejection>,
     /// Requests without their answer yet.
     asked: VecDeque<((SignalingId, RequestToken), String)>,
 }
 
 impl CallTracer {
     pub(super) fn new(call: CallId, rooms: Arc<dyn Rooms>, clock: Clock) -> Self {
-        Self { call, rooms, clock, phase: "", why: None, asked: VecDeque::new() }
+        Self { call, rooms, clock, phase: "", why: None, rejected: BTreeSet::new(), asked: VecDeque::new() }
     }
 
     fn note(&self, event: Event) {
@@ -85,15 +88,21 @@ impl CallTracer {
     /// What the call is told.
     pub(super) fn heard(&mut self, input: &Input) {
         if let Input::Worker(event) = input {
-            if !matches!(event.kind, worker::EventKind::Stats(_)) {
-                self.media(word(&event.kind), media_detail(&event.kind));
-            }
+            self.heard_of_media(&event.kind);
         } else if let Input::Request { from, token, request } = input {
             self.asked_for((*from, *token), request);
         } else if let Input::Recorder(event) = input {
             self.media(format!("recorder_{}", word(event)), None);
         } else if matches!(input, Input::AgentGone { .. } | Input::Shutdown) {
             self.why = Some(word(input));
+        }
+    }
+
+    fn heard_of_media(&mut self, kind: &worker::EventKind) {
+        let is_known =
+            matches!(kind, worker::EventKind::MediaRejected { reason, .. } if !self.rejected.insert(*reason));
+        if !is_known && !matches!(kind, worker::EventKind::Stats(_)) {
+            self.media(word(kind), media_detail(kind));
         }
     }
 
@@ -171,6 +180,7 @@ impl CallTracer {
                     Err(error) => (format!("{asked} refused"), json!({ "error": error })),
                 }
             }
+            signaling::Command::SetState(state) => ("agent.state".to_owned(), json!({ "state": state })),
             signaling::Command::Close { code } => ("close".to_owned(), json!({ "code": code.as_u16() })),
         };
         self.note(Event::Signaling { direction: Direction::Out, name, body: mask::json(body) });
@@ -200,6 +210,8 @@ fn media_detail(event: &worker::EventKind) -> Option<String> {
         Some(reachable.to_string())
     } else if let worker::EventKind::DtmfReceived { duration_ms, .. } = event {
         Some(format!("* for {duration_ms} ms"))
+    } else if let worker::EventKind::MediaRejected { reason, source } = event {
+        Some(reason.verdict(*source))
     } else if let worker::EventKind::MediaTimeout { silent_for } = event {
         Some(format!("silent for {} s", silent_for.as_secs()))
     } else {
@@ -244,6 +256,10 @@ mod tests {
         assert_eq!(word(&worker::EventKind::PeerReachable(true)), "peer_reachable");
         assert_eq!(word(&Input::Shutdown), "shutdown");
         assert_eq!(media_detail(&digit).unwrap(), "* for 80 ms");
+        let reason = worker::MediaRejection::UnexpectedSource;
+        let rejected = worker::EventKind::MediaRejected { reason, source: "192.0.2.1:4000".parse().unwrap() };
+        assert_eq!(word(&rejected), "media_rejected");
+        assert_eq!(media_detail(&rejected).unwrap(), "rtp_from_unexpected_source 192.0.2.1:4000 (trunk.media_source)");
     }
 
     #[test]

@@ -12,7 +12,7 @@ use crate::call::leg::TrunkLeg;
 use crate::call::phase::Phase;
 use crate::call::phase::decline;
 use crate::call::phase::established::Established;
-use crate::call::phase::preparing::Preparing;
+use crate::call::phase::prepare_again;
 use crate::call::phase::terminating::Farewell;
 use crate::call::phase::terminating::Terminating;
 use crate::signaling::CallRequest;
@@ -108,7 +108,7 @@ impl Inviting {
         let allowed = |user: &String| context.config.destination_on(&context.record.trunk, user);
         let Some(number) = redirect.iter().find_map(allowed).filter(|_| !self.redirected) else {
             if context.take_next_trunk() {
-                return Phase::Preparing(Preparing::again(context, now));
+                return prepare_again(context, now);
             }
             return Terminating::begin(Cause::TrunkRefused(status), Farewell::Silent, context, now);
         };

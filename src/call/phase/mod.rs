@@ -114,6 +114,11 @@ impl Phase {
     }
 }
 
+/// An outbound call whose trunk failed it gets ready for the next: the one way back, kept where both phases are known.
+pub(crate) fn prepare_again(context: &mut Context, now: Instant) -> Phase {
+    Phase::Preparing(Preparing::again(context, now))
+}
+
 /// What no phase has a use for: a request still gets its answer, the rest is nothing.
 pub(crate) fn decline(input: &Input, context: &mut Context) {
     if let Input::Request { from, token, .. } | Input::Consulted { from, token, .. } = input {

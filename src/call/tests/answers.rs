@@ -14,6 +14,7 @@ use crate::ids::Extension;
 use crate::recording::Obligation;
 use crate::signaling::AgentState;
 use crate::signaling::CallRequest;
+use crate::signaling::Notification;
 use crate::sip;
 use crate::sip::Reason;
 
@@ -55,7 +56,8 @@ fn before_anything_rings() {
 #[test]
 fn while_it_rings() {
     type Happens = fn(&mut Stage);
-    let rows: [(&str, Happens, u16); 4] = [
+    let rows: [(&str, Happens, u16); 5] = [
+        ("a device that says nothing", |stage| stage.pass(Duration::from_secs(3)), 480),
         ("reject", |stage| stage.ask(CallRequest::Reject), 486),
         ("no answer", |stage| stage.pass(Duration::from_secs(30)), 480),
         (
@@ -71,9 +73,69 @@ fn while_it_rings() {
     for (name, happens, answer) in rows {
         let mut stage = Stage::inbound(Obligation::Never, Some(OFFER));
         stage.legs_made();
-        stage.ask(CallRequest::Alerting);
+        let says_that_it_rings = answer != 480 || name == "no answer" || name == "logout";
+        if says_that_it_rings {
+            stage.ask(CallRequest::Alerting);
+        }
+        assert_eq!(provisionals(&stage), if says_that_it_rings { vec![180] } else { vec![] }, "{name}");
         happens(&mut stage);
         assert_eq!(stage.refused_with(), Some(answer), "{name}");
+    }
+}
+
+/// The 18x that the caller got.
+fn provisionals(stage: &Stage) -> Vec<u16> {
+    let status = |command: &&sip::Command| match command {
+        sip::Command::Provisional { status, .. } => Some(status.as_u16()),
+        _ => None,
+    };
+    stage.sip_commands().iter().filter_map(status).collect()
+}
+
+#[test]
+fn a_group_that_nobody_answers_for_is_480_whatever_its_members_did() {
+    for reject in [false, true] {
+        let mut stage = Stage::inbound_at(
+            |_| {},
+            |ground| {
+                let hunt = super::alone(ground);
+                crate::call::Hunt { is_group: true, ..hunt }
+            },
+        );
+        stage.legs_made();
+        stage.ask(CallRequest::Alerting);
+        if reject {
+            stage.ask(CallRequest::Reject);
+        } else {
+            stage.pass(Duration::from_secs(30));
+        }
+        assert_eq!(stage.refused_with(), Some(480), "rejected: {reject}");
+        assert!(stage.notified(|n| matches!(n, Notification::Ended { reason, .. } if reason == "group_exhausted")));
+    }
+}
+
+#[test]
+fn by_option_an_agent_who_lets_it_ring_is_set_unavailable_and_one_who_rejects_is_not() {
+    for (option, rejects, set) in [(true, false, true), (true, true, false), (false, false, false)] {
+        let mut stage = Stage::inbound_at(
+            |ground| {
+                let config = Config { unavailable_after_no_answer: option, ..Config::clone(&ground.config) };
+                ground.config = std::sync::Arc::new(config);
+            },
+            super::alone,
+        );
+        stage.legs_made();
+        stage.ask(CallRequest::Alerting);
+        if rejects {
+            stage.ask(CallRequest::Reject);
+        } else {
+            stage.pass(Duration::from_secs(30));
+        }
+        let offline = |output: &crate::call::Output| {
+            let crate::call::Output::Signaling { command, .. } = output else { return false };
+            matches!(command, crate::signaling::Command::SetState(AgentState::Offline))
+        };
+        assert_eq!(stage.outputs.iter().any(offline), set, "option {option}, rejects {rejects}");
     }
 }
 

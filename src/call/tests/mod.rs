@@ -158,12 +158,12 @@ pub(crate) fn a_group(extension: &str, members: &[&str]) -> Group {
 }
 
 /// A re-INVITE's offer that says `direction`, in `version`.
-pub(super) fn offer_saying(direction: &str, version: u32) -> Bytes {
+pub(crate) fn offer_saying(direction: &str, version: u32) -> Bytes {
     format!("{OFFER}a={direction}\r\n").replace("o=pbx 1 1", &format!("o=pbx 1 {version}")).into()
 }
 
 /// The hunt of a call for one agent who is free.
-fn alone(ground: &Ground) -> Hunt {
+pub(crate) fn alone(ground: &Ground) -> Hunt {
     let candidate = Candidate { agent: ground.agent.clone(), leg: ground.ids.agent_leg, waiting: false };
     let ring_time = ground.config.no_answer;
     Hunt { candidates: vec![candidate], one_by_one: false, ring_time, is_group: false }

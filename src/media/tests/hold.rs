@@ -10,6 +10,7 @@ use crate::media::hold_music::HoldMusic;
 use crate::media::tap::TapChannel;
 use crate::media::tap::TapId;
 use crate::media::vocabulary::Config;
+use crate::media::vocabulary::Output;
 use crate::media::vocabulary::TrunkAudio;
 
 /// 600 Hz for a second, which loops without a seam.
@@ -93,6 +94,41 @@ fn each_side_lifts_only_its_own_hold() {
     bench.talk(10);
     assert_eq!(bench.holds(TapChannel::Sent), [true, false]);
     assert!(bench.to_trunk.len() > sent);
+}
+
+#[test]
+fn after_a_resume_silence_counts_anew() {
+    let silent = |bench: &Bench| bench.events.iter().filter(|e| matches!(e, Output::MediaTimeout { .. })).count();
+    let by_peer = TrunkAudio { send: false, ..AUDIO };
+    type Step = fn(&mut Bench, TrunkAudio);
+    let forms: [(&str, Step, Step); 3] = [
+        (
+            "ours",
+            |bench, _| bench.pipeline.set_held(true, bench.now),
+            |bench, _| bench.pipeline.set_held(false, bench.now),
+        ),
+        (
+            "theirs, sendonly",
+            |bench, by_peer| bench.pipeline.connect_trunk(by_peer, bench.now),
+            |bench, _| bench.pipeline.connect_trunk(AUDIO, bench.now),
+        ),
+        (
+            "theirs, inactive",
+            |bench, by_peer| bench.pipeline.connect_trunk(TrunkAudio { receive: false, ..by_peer }, bench.now),
+            |bench, _| bench.pipeline.connect_trunk(AUDIO, bench.now),
+        ),
+    ];
+    for (name, hold, resume) in forms {
+        let mut bench = in_call(HoldMusic::default());
+        hold(&mut bench, by_peer);
+        bench.wait(300_000);
+        let before = silent(&bench);
+        resume(&mut bench, by_peer);
+        bench.wait(59_000);
+        assert_eq!(silent(&bench), before, "{name}: too early");
+        bench.wait(2_000);
+        assert_eq!(silent(&bench), before + 1, "{name}: a dead line is told");
+    }
 }
 
 #[test]

@@ -142,6 +142,25 @@ fn the_ringback_tone_plays_until_the_trunk_is_heard() {
 }
 
 #[test]
+fn the_ringback_tone_is_back_after_two_seconds_without_the_trunk() {
+    let mut bench = Bench::new();
+    bench.pipeline.connect_trunk(AUDIO, bench.now);
+    bench.pipeline.set_gate(false, true, bench.now);
+    bench.pipeline.set_ringback(true, bench.now);
+    trunk_talks::<160>(&mut bench, 50, Law::Mu);
+    let spoken = bench.to_peer.len();
+    bench.wait(1_900);
+    assert_eq!(bench.to_peer.len(), spoken, "an announcement may pause");
+    bench.wait(1_000);
+    assert!(bench.to_peer.len() > spoken + 40, "{} of {spoken}", bench.to_peer.len());
+    let heard = bench.heard_at_browser();
+    assert!(amplitude(&heard[heard.len() - 4_000..], 425.0) > 1_800.0, "from the beginning of the tone");
+    let before = bench.to_peer.len();
+    trunk_talks::<160>(&mut bench, 50, Law::Mu);
+    assert_eq!(bench.to_peer.len(), before + 50, "and gives way again");
+}
+
+#[test]
 fn ringback_ends_when_it_is_told_to() {
     let mut bench = Bench::new();
     bench.pipeline.set_ringback(true, bench.now);

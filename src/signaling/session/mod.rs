@@ -274,6 +274,7 @@ impl Session {
         match command {
             Command::Reply { token, result } => self.on_reply(token, &result),
             Command::Notify(notification) => self.on_notify(notification, now),
+            Command::SetState(state) => self.set_state(state, now),
             Command::Close { code } => self.end(Some(code)),
         }
     }

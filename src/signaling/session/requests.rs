@@ -57,12 +57,16 @@ impl Session {
             return self
                 .answer(id, Err(Error::new("agent.forbidden", "only an agent with an extension takes calls", false)));
         }
+        self.set_state(state, now);
+        self.answer(id, Ok(()));
+    }
+
+    pub(super) fn set_state(&mut self, state: AgentState, now: Instant) {
         if state != self.state {
             self.state = state;
             self.outputs.push_back(Output::State(state));
             self.notify(|seq| ServerNotification::AgentState { seq, state }, now);
         }
-        self.answer(id, Ok(()));
     }
 
     fn on_call_request(&mut self, id: Option<RequestId>, call: CallId, request: CallRequest) {

@@ -283,6 +283,15 @@ fn a_state_is_told_once() {
 }
 
 #[test]
+fn a_state_that_the_gateway_sets_is_told_and_counts() {
+    let mut bench = started();
+    bench.request(1, "agent.set_state", &json!({"state": "available"}));
+    let outputs = bench.feed(Input::Command(Command::SetState(AgentState::Offline)));
+    assert!(outputs.iter().any(|output| matches!(output, Output::State(AgentState::Offline))));
+    assert_eq!(texts(&outputs)[0]["params"], json!({"seq": 2, "state": "offline"}));
+}
+
+#[test]
 fn a_silent_client_is_closed_with_4408_after_an_unanswered_ping_and_may_come_back() {
     let mut bench = started();
     assert!(matches!(bench.pass(Duration::from_secs(15)).as_slice(), [Output::Ping]));

@@ -148,6 +148,9 @@ impl UserAgent {
             self.invited(trunk, flow, key, request, now);
         } else if request.method == Method::Options {
             self.answer(key, &request, now);
+        } else if request.method == Method::Refer {
+            // Outside a call it asks for a call that nobody here began: toll fraud, where anything.
+            self.respond_with(key, &request, StatusCode::FORBIDDEN, now);
         } else {
             self.respond_with(key, &request, StatusCode::CALL_DOES_NOT_EXIST, now);
         }

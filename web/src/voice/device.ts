@@ -129,6 +129,8 @@ export class Device extends Emitter<Events> implements CallHost {
         return this.emit('incoming', call);
       }
       case 'agent.state':
+        // Set by the gateway too: a new session must not undo it.
+        this.#wanted = notification.params.state;
         if (this.agent) this.agent = { ...this.agent, state: notification.params.state };
         return this.emit('change', undefined);
       case 'server.draining':

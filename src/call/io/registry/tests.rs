@@ -253,6 +253,10 @@ async fn a_second_call_waits_a_third_is_busy_and_a_group_without_anybody_free_is
     house.incoming().await;
     let group = house.invite("1900", None).await;
     assert_eq!(house.refusal().await, (group, 480));
+    for (called, answer) in [("2999", 404), ("1003", 480)] {
+        let refused = house.invite(called, None).await;
+        assert_eq!(house.refusal().await, (refused, answer), "{called}");
+    }
 }
 
 #[tokio::test]

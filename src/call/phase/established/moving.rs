@@ -84,8 +84,8 @@ impl Established {
             let refusal = Refusal::new(StatusCode::SERVICE_UNAVAILABLE);
             return context.sip(sip::Command::RefuseRefer { leg: old, refusal });
         };
+        // With its 202 goes the first report, 100.
         context.sip(sip::Command::AcceptRefer { leg: old });
-        context.sip(sip::Command::NotifyRefer { leg: old, status: StatusCode::TRYING });
         let (call, address) = (context.ids.call, context.trunk.media_address);
         context.worker(worker::Command::BindTrunk { call, leg, address });
         context.start_timer(CallTimer::Move, context.config.dial_timeout, now);

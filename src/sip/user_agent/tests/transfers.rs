@@ -231,10 +231,26 @@ fn refers_that_nobody_could_follow_are_refused_here() {
     bench.say(&request("ACK", 1, "b2", &tag, ""));
     assert_eq!(bench.say(&request("REFER", 3, "r2", &tag, "Refer-To: <http://x>\n\n")), ["SIP/2.0 400 Bad Request"]);
     assert_eq!(bench.say(&request("REFER", 4, "r3", &tag, "\n")), ["SIP/2.0 400 Bad Request"]);
-    assert_eq!(bench.say(&request("REFER", 5, "r4", "", to)), ["SIP/2.0 481 Call/Transaction Does Not Exist"]);
+    assert_eq!(bench.say(&request("REFER", 5, "r4", "", to)), ["SIP/2.0 403 Forbidden"], "outside a call");
+    assert_eq!(bench.say(&request("REFER", 6, "r6", "stranger", to)), ["SIP/2.0 481 Call/Transaction Does Not Exist"]);
     let stray = "Event: refer\nSubscription-State: active\n\n";
     assert_eq!(bench.say(&request("NOTIFY", 6, "r5", &tag, stray)), ["SIP/2.0 481 Call/Transaction Does Not Exist"]);
     assert_eq!(bench.words(), ["invited 1001", "acknowledged"]);
+}
+
+#[test]
+fn a_report_after_the_last_one_is_481() {
+    let mut bench = Bench::new();
+    let (leg, tag) = bench.talking();
+    bench.command(Command::Refer { leg, to: ReferTarget { user: "1005".to_owned(), replaces: None } });
+    let report = "Event: refer\nSubscription-State: terminated;reason=noresource\n\
+                  Content-Type: message/sipfrag\n\nSIP/2.0 200 OK\n";
+    assert_eq!(bench.say(&request("NOTIFY", 2, "n1", &tag, report)), ["SIP/2.0 200 OK"]);
+    let words = bench.words();
+    assert_eq!(words.last().map(String::as_str), Some("refer 200 over"), "{words:?}");
+    let again = bench.say(&request("NOTIFY", 3, "n2", &tag, report));
+    assert_eq!(again, ["SIP/2.0 481 Call/Transaction Does Not Exist"]);
+    assert_eq!(bench.words().len(), words.len(), "and the call room hears nothing of it");
 }
 
 // --- INFO, 3xx, loops ---

@@ -6,6 +6,7 @@ mod log_budget;
 mod perform;
 
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
@@ -28,6 +29,7 @@ use crate::worker::Command;
 use crate::worker::Event;
 use crate::worker::EventKind;
 use crate::worker::LegFailure;
+use crate::worker::MediaRejection;
 use crate::worker::demux::Demux;
 use crate::worker::demux::PeerKey;
 use crate::worker::demux::Verdict;
@@ -58,6 +60,8 @@ struct Slot {
     peers: BTreeMap<LegId, bool>,
     /// Dropped packets of each leg that the metrics have already.
     counted: BTreeMap<LegId, u64>,
+    /// Why media of this call was dropped, as the log has it already.
+    rejected: BTreeSet<MediaRejection>,
 }
 
 struct TrunkPorts {
@@ -290,6 +294,7 @@ impl Turn {
                     trunks: BTreeMap::new(),
                     peers: BTreeMap::new(),
                     counted: BTreeMap::new(),
+                    rejected: BTreeSet::new(),
                 };
                 self.sessions.insert(call, slot);
                 true

@@ -22,18 +22,19 @@ use crate::worker::io::ports::PortPair;
 use crate::worker::session::Input;
 use crate::worker::session::Output;
 
-/// Within the budget: a flood of packets is no flood of lines.
-fn log_rejected(event: &Event, now: Instant) {
-    let EventKind::MediaRejected { reason, source } = event.kind else { return };
-    if LINES.take(now) {
-        tracing::warn!(call = %event.call, verdict = reason.verdict(source), "media dropped");
-    }
-}
-
 /// A full ring is told to a call at most this often.
 const OVERFLOW_INTERVAL: Duration = Duration::from_secs(1);
 
 impl Turn {
+    /// Each reason once a call, and all calls within the budget: a flood of packets is no flood of lines.
+    fn log_rejected(&mut self, event: &Event, now: Instant) {
+        let EventKind::MediaRejected { reason, source } = event.kind else { return };
+        let is_new = self.sessions.get_mut(&event.call).is_some_and(|slot| slot.rejected.insert(reason));
+        if is_new && LINES.take(now) {
+            tracing::warn!(call = %event.call, verdict = reason.verdict(source), "media dropped");
+        }
+    }
+
     pub(super) fn perform(&mut self, call: CallId, output: Output, now: Instant) {
         match output {
             Output::ToPeer { to, bytes } => self.outgoing.push((to, bytes)),
@@ -41,7 +42,7 @@ impl Turn {
             Output::Tap(frame) => self.record(call, frame, now),
             Output::Event(event) => {
                 self.count_dropped(&event);
-                log_rejected(&event, now);
+                self.log_rejected(&event, now);
                 self.emit(event);
             }
             Output::PeerOpened { leg, ufrag } => {
