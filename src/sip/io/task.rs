@@ -290,6 +290,7 @@ mod tests {
             anonymous: false,
             headers: Vec::new(),
             user_to_user: None,
+            diverted_from: None,
         })
     }
 
