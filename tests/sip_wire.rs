@@ -171,6 +171,7 @@ fn invite(leg: LegId) -> OutgoingInvite {
         anonymous: false,
         headers: Vec::new(),
         user_to_user: None,
+        diverted_from: None,
     }
 }
 

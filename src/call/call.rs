@@ -73,6 +73,9 @@ impl Call {
         let Ground { ids, agent, trunk, config, clock, emergency } = ground;
         let mut context = Context::new(ids, agent, trunk, config, record, (clock, now));
         context.emergency = emergency.map(VecDeque::from);
+        if context.emergency.is_some() {
+            context.alarm("emergency_call");
+        }
         let phase = Phase::Preparing(Preparing::begin(&mut context, now));
         Self { context, phase }
     }
@@ -202,6 +205,7 @@ fn inbound_record(ground: &Ground, invitation: &Invitation, now: Instant) -> Cal
         q850: None,
         recording: None,
         recording_exception: None,
+        srtp_downgraded: false,
     }
 }
 
@@ -224,5 +228,6 @@ fn outbound_record(ground: &Ground, trunk: TrunkName, number: String, now: Insta
         q850: None,
         recording: None,
         recording_exception: None,
+        srtp_downgraded: false,
     }
 }

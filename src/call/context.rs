@@ -148,6 +148,7 @@ impl Context {
             anonymous: false,
             headers: Vec::new(),
             user_to_user: None,
+            diverted_from: None,
         }
     }
 

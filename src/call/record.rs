@@ -60,6 +60,9 @@ pub struct CallRecord {
     pub recording: Option<RecordingId>,
     /// Why there is none, where one was wanted: the exception that completeness asks for.
     pub recording_exception: Option<String>,
+    /// The trunk was offered SRTP, refused it, and got RTP in the clear.
+    #[serde(default)]
+    pub srtp_downgraded: bool,
 }
 
 /// The record of a call that was refused before anything was rung.
@@ -82,5 +85,6 @@ pub fn refused_at_the_door(ids: CallIds, invitation: &Invitation, cause: Cause, 
         q850: Some(cause.q850()),
         recording: None,
         recording_exception: None,
+        srtp_downgraded: false,
     }
 }

@@ -78,27 +78,30 @@ impl House {
     /// Carries what call and media say to each other until both are silent.
     fn carry(&mut self) {
         loop {
-            let mut said = false;
-            while let Some(output) = self.call.poll_output() {
-                said = true;
-                if let Output::Worker(command) = output {
-                    self.command(command);
-                } else if let Output::Sip(sip::Command::Reinvite { .. }) = output {
-                    self.reinvites += 1;
-                }
-            }
-            while let Some(output) = self.session.poll_output() {
-                said = true;
-                if let session::Output::Event(event) = output {
-                    self.call.handle(Input::Worker(event), self.now);
-                } else if let session::Output::BindTrunk { leg, .. } = output {
-                    let local = Some("127.0.0.1:20000".parse().unwrap());
-                    self.session.handle(session::Input::TrunkBound { leg, local }, self.now);
-                }
-            }
-            if !said {
+            if let Some(output) = self.call.poll_output() {
+                self.wanted_by_call(output);
+            } else if let Some(output) = self.session.poll_output() {
+                self.wanted_by_media(output);
+            } else {
                 return;
             }
+        }
+    }
+
+    fn wanted_by_call(&mut self, output: Output) {
+        if let Output::Worker(command) = output {
+            self.command(command);
+        } else if let Output::Sip(sip::Command::Reinvite { .. }) = output {
+            self.reinvites += 1;
+        }
+    }
+
+    fn wanted_by_media(&mut self, output: session::Output) {
+        if let session::Output::Event(event) = output {
+            self.call.handle(Input::Worker(event), self.now);
+        } else if let session::Output::BindTrunk { leg, .. } = output {
+            let local = Some("127.0.0.1:20000".parse().unwrap());
+            self.session.handle(session::Input::TrunkBound { leg, local }, self.now);
         }
     }
 

@@ -1,6 +1,7 @@
 //! The ringback tone: 425 Hz, 1 s on, 4 s off (ITU-T E.180 supplement 2, as most of Europe has it).
 
 use std::f32::consts::TAU;
+use std::time::Duration;
 
 /// Samples of one frame: 20 ms.
 pub(crate) const FRAME_SAMPLES: usize = 160;
@@ -20,6 +21,9 @@ pub(crate) struct Ringback {
 }
 
 impl Ringback {
+    /// After this long without audio of the trunk, the tone is back: some announce something and fall silent.
+    pub(crate) const SILENCE: Duration = Duration::from_secs(2);
+
     /// The next 20 ms.
     #[expect(clippy::cast_possible_truncation, clippy::cast_precision_loss, reason = "within 16 bits and 24 bits")]
     pub(crate) fn frame(&mut self) -> [i16; FRAME_SAMPLES] {

@@ -44,8 +44,6 @@ const OVERLAP_MAX: i64 = 1_600;
 const CONCEALED_PACKETS_MAX: u16 = 5;
 /// Samples of the longest payload that is decoded: 120 ms. What is beyond is left out.
 const SAMPLES_MAX: usize = 960;
-/// After this long without audio of the trunk, the ringback tone is back: some announce and fall silent.
-const RINGBACK_AFTER: Duration = Duration::from_secs(2);
 /// Time between two frames of the ringback tone.
 const RINGBACK_STEP: Duration = Duration::from_millis(20);
 
@@ -238,9 +236,7 @@ impl ToAgent {
                     out.push(Output::TrunkMediaStarted);
                 }
                 if self.crosses() {
-                    if let Some(ringback) = &mut self.ringback {
-                        *ringback = (Ringback::default(), now + RINGBACK_AFTER);
-                    }
+                    self.ringback = self.ringback.take().map(|_| (Ringback::default(), now + Ringback::SILENCE));
                     self.audio(packet, lost, now, out);
                 }
             }

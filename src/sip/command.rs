@@ -7,6 +7,7 @@ use bytes::Bytes;
 use crate::ids::LegId;
 use crate::ids::SessionId;
 use crate::ids::TrunkName;
+use crate::pii::Pii;
 use crate::sip::Body;
 use crate::sip::Party;
 use crate::sip::Reason;
@@ -39,6 +40,18 @@ pub struct OutgoingInvite {
     pub headers: Vec<(String, String)>,
     /// User-to-User (RFC 7433): the header's value.
     pub user_to_user: Option<String>,
+    /// Whom the call was for before it was sent on: Diversion (RFC 5806) and History-Info (RFC 7044), each where the
+    /// trunk's list lets it out.
+    pub diverted_from: Option<Diversion>,
+}
+
+/// Whom a call was for, before it was sent on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Diversion {
+    /// The number called before, in our form.
+    pub user: Pii<String>,
+    /// Of the response that sent the call on: 300–399.
+    pub status: StatusCode,
 }
 
 /// Whom a transfer of ours names (RFC 3515).

@@ -22,6 +22,7 @@ use bytes::Bytes;
 use crate::pii::Pii;
 
 pub use command::Command;
+pub use command::Diversion;
 pub use command::OutgoingInvite;
 pub use command::ReferTarget;
 pub use event::EndCause;

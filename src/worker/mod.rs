@@ -69,6 +69,17 @@ pub enum Command {
         /// What was negotiated.
         media: TrunkMedia,
     },
+    /// One more description that answers the leg's offer before the call is answered (several phones ring): its media
+    /// may be heard. Of several the last to begin is, and another one once that has been silent for 2 s.
+    /// `ConnectTrunk` settles it.
+    HearFork {
+        /// The call.
+        call: CallId,
+        /// The leg.
+        leg: LegId,
+        /// What this one negotiated.
+        media: TrunkMedia,
+    },
     /// Says which ways audio may cross between the agent leg and the trunk leg. Closed at first.
     SetGate {
         /// The call.
@@ -164,6 +175,7 @@ impl Command {
             | Self::AddPeerCandidate { call, .. }
             | Self::BindTrunk { call, .. }
             | Self::ConnectTrunk { call, .. }
+            | Self::HearFork { call, .. }
             | Self::SetGate { call, .. }
             | Self::SetMuted { call, .. }
             | Self::SendDtmf { call, .. }

@@ -5,7 +5,9 @@
 mod api;
 mod auth;
 mod calls;
+mod emergency;
 mod faults;
+mod flows;
 mod http;
 mod kamailio;
 mod playback;

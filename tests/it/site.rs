@@ -27,6 +27,17 @@ pub(crate) async fn set_stage(host: u8, simulated_pbx: bool) -> (tempfile::TempD
     (directory, stage)
 }
 
+/// Replaces texts in the gateway's configuration, each once; it is read at its next start.
+pub(crate) fn edit_config(settings: &Settings, edits: &[(&str, &str)]) {
+    let config = settings.config_file();
+    let mut text = std::fs::read_to_string(&config).unwrap();
+    for (from, to) in edits {
+        assert!(text.contains(from), "{from}");
+        text = text.replacen(from, to, 1);
+    }
+    std::fs::write(&config, text).unwrap();
+}
+
 /// `tandem serve`, started without waiting until it is ready.
 pub(crate) struct Serve(Child);
 

@@ -437,11 +437,13 @@ async fn a_call_record_grows_and_nothing_known_is_unwritten() {
         q850: None,
         recording: None,
         recording_exception: None,
+        srtp_downgraded: false,
     };
     let over = CallRecord {
         answered: Some(NOON.after(Duration::from_secs(2))),
         ended: Some(NOON.after(Duration::from_secs(9))),
         end_reason: Some("hangup".into()),
+        srtp_downgraded: true,
         sip_status: Some(200),
         q850: Some(16),
         ..begun.clone()
@@ -449,7 +451,7 @@ async fn a_call_record_grows_and_nothing_known_is_unwritten() {
     for row in [&begun, &over, &over, &begun] {
         records.upsert(row).await.unwrap();
     }
-    let same = "SELECT count(*) FROM call_record WHERE outcome = 'hangup' AND q850 = 16 AND ended_at - answered_at = interval '7 seconds' \
+    let same = "SELECT count(*) FROM call_record WHERE outcome = 'hangup' AND srtp_downgraded AND q850 = 16 AND ended_at - answered_at = interval '7 seconds' \
                 AND octet_length(node_id) = 16";
     assert_eq!(count(&server, same).await, 1);
     assert_eq!(count(&server, "SELECT count(*) FROM call_record").await, 1);

@@ -94,6 +94,7 @@ impl Gateway {
             anonymous: false,
             headers: Vec::new(),
             user_to_user: None,
+            diverted_from: None,
         };
         self.sip.try_send(Command::Invite(invite)).unwrap();
         leg

@@ -147,6 +147,8 @@ impl CallTracer {
             let (send, receive) = (media.send, media.receive);
             let detail = format!("{} {:?} send={send} receive={receive}", media.remote, media.codec);
             self.media("connect_trunk", Some(detail));
+        } else if let Output::Worker(worker::Command::HearFork { media, .. }) = output {
+            self.media("hear_fork", Some(media.remote.to_string()));
         } else if let Output::Worker(worker::Command::SendDtmf { digits, .. }) = output {
             self.media("send_dtmf", Some(format!("{} digits", digits.len())));
         } else if let Output::Alarm(what) = output {

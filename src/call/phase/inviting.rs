@@ -15,9 +15,13 @@ use crate::call::phase::established::Established;
 use crate::call::phase::prepare_again;
 use crate::call::phase::terminating::Farewell;
 use crate::call::phase::terminating::Terminating;
+use crate::pii::Pii;
 use crate::signaling::CallRequest;
 use crate::signaling::Notification;
 use crate::sip;
+use crate::sip::Diversion;
+use crate::sip::OutgoingInvite;
+use crate::sip::StatusCode;
 use crate::worker;
 use crate::worker::Gate;
 
@@ -86,10 +90,11 @@ impl Inviting {
             sip::Event::Refused { status, .. } if status.as_u16() == 488 && self.trunk.downgrade() => {
                 let (call, trunk) = (context.ids.call, &context.record.trunk);
                 tracing::warn!(%call, %trunk, "SRTP was refused: RTP in the clear is offered instead");
+                context.record.srtp_downgraded = true;
                 invite(&mut self.trunk, context);
                 Phase::Inviting(self)
             }
-            sip::Event::Refused { status, redirect, .. } => self.refused(status.as_u16(), &redirect, context, now),
+            sip::Event::Refused { status, redirect, .. } => self.refused(status, &redirect, context, now),
             sip::Event::Ended { .. } => Terminating::begin(Cause::PeerLost, Farewell::Silent, context, now),
             sip::Event::Invited(_)
             | sip::Event::Cancelled { .. }
@@ -104,28 +109,29 @@ impl Inviting {
     }
 
     /// One redirection is followed, to where the agent might have dialled on the same trunk (RFC 3261 8.1.3.4).
-    fn refused(mut self, status: u16, redirect: &[String], context: &mut Context, now: Instant) -> Phase {
+    fn refused(mut self, status: StatusCode, redirect: &[String], context: &mut Context, now: Instant) -> Phase {
         let allowed = |user: &String| context.config.destination_on(&context.record.trunk, user);
         let Some(number) = redirect.iter().find_map(allowed).filter(|_| !self.redirected) else {
             if context.take_next_trunk() {
                 return prepare_again(context, now);
             }
-            return Terminating::begin(Cause::TrunkRefused(status), Farewell::Silent, context, now);
+            return Terminating::begin(Cause::TrunkRefused(status.as_u16()), Farewell::Silent, context, now);
         };
         self.redirected = true;
         let (leg, offer) = (context.ids.trunk_leg, self.trunk.offer());
+        let diversion = Diversion { user: Pii::new(context.record.remote_number.clone()), status };
         let invite = context.outgoing_invite(leg, number, offer);
-        context.sip(sip::Command::Invite(invite));
+        context.sip(sip::Command::Invite(OutgoingInvite { diverted_from: Some(diversion), ..invite }));
         Phase::Inviting(self)
     }
 
     /// A description opens the way to the agent; what is heard until the first packet is our own ringback.
     fn progressed(&mut self, status: u16, sdp: Option<Bytes>, context: &mut Context) {
         let (call, leg) = (context.ids.call, context.ids.agent_leg);
-        // Of several forks, the last that describes itself is heard; each answers the same offer of ours.
+        // Of several forks, the last that plays is heard; each answers the same offer of ours.
         let described = sdp.is_some_and(|answer| self.trunk.preview(&answer).is_ok());
         if let Some(media) = self.trunk.media().filter(|_| described) {
-            context.worker(worker::Command::ConnectTrunk { call, leg: context.ids.trunk_leg, media });
+            context.worker(worker::Command::HearFork { call, leg: context.ids.trunk_leg, media });
             context.set_gate(Gate { to_trunk: false, to_agent: true });
         }
         // Until the callee's side is heard, the agent hears ours: some announce early media and send none.

@@ -132,6 +132,11 @@ fn a_488_to_srtp_is_followed_by_rtp_in_the_clear_once_and_only_where_that_is_all
         assert!(offers[0].contains(" RTP/SAVP ") && offers[0].contains("a=crypto:1 AEAD_AES_256_GCM inline:"));
         assert!(offers.get(1).is_none_or(|offer| offer.contains(" RTP/AVP ") && !offer.contains("crypto")));
         assert!(stage.notified(|n| matches!(n, Notification::Ended { sip_code: Some(488), .. })));
+        let marked = stage.outputs.iter().rev().find_map(|output| match output {
+            crate::call::Output::Record(record) => Some(record.srtp_downgraded),
+            _ => None,
+        });
+        assert_eq!(marked, Some(invites == 2), "the record says so");
     }
 }
 
@@ -169,6 +174,12 @@ fn one_redirection_is_followed_within_the_trunk_and_the_dial_plan() {
     let mut stage = inviting();
     redirected(&mut stage, &["901", "0190123", "605"]);
     assert_eq!(stage.sip_count(|c| matches!(c, sip::Command::Invite(invite) if invite.called == "605")), 1);
+    let names_the_first = |c: &sip::Command| {
+        let sip::Command::Invite(invite) = c else { return false };
+        let diverted = invite.diverted_from.as_ref();
+        diverted.is_some_and(|from| from.user.expose() == "600" && from.status.as_u16() == 302)
+    };
+    assert_eq!(stage.sip_count(names_the_first), 1);
     assert_eq!(stage.call.phase_name(), "inviting");
     redirected(&mut stage, &["606"]);
     assert!(stage.notified(|n| matches!(n, Notification::Ended { sip_code: Some(302), .. })));
@@ -188,7 +199,7 @@ fn a_callee_that_announces_early_media_and_sends_none_is_heard_ringing() {
 }
 
 #[test]
-fn of_several_forks_the_last_that_describes_itself_is_heard() {
+fn of_several_forks_each_may_be_heard_and_the_answer_settles_it() {
     let mut stage = inviting();
     let leg = stage.ids.trunk_leg;
     for (early, port) in [(0, "4000"), (1, "4100")] {
@@ -199,12 +210,15 @@ fn of_several_forks_the_last_that_describes_itself_is_heard() {
         .outputs
         .iter()
         .filter_map(|output| match output {
-            crate::call::Output::Worker(worker::Command::ConnectTrunk { media, .. }) => Some(media.remote.port()),
+            crate::call::Output::Worker(worker::Command::HearFork { media, .. }) => Some(media.remote.port()),
             _ => None,
         })
         .collect();
     assert_eq!(connected, [4000, 4100]);
     stage.sip(sip::Event::Accepted { leg, sdp: Some(OFFER.into()) });
+    let settled =
+        |c: &worker::Command| matches!(c, worker::Command::ConnectTrunk { media, .. } if media.remote.port() == 4000);
+    assert!(stage.worker_got(settled));
     assert!(stage.gate_opened(), "and the 200 of the first is taken all the same");
 }
 
@@ -218,6 +232,8 @@ fn emergency() -> Stage {
 #[test]
 fn an_emergency_call_waits_for_no_recorder_and_outlives_it() {
     let mut stage = emergency();
+    let told = |output: &crate::call::Output| matches!(output, crate::call::Output::Alarm("emergency_call"));
+    assert!(stage.outputs.iter().any(told), "an operator hears of it");
     stage.peer_connected();
     assert!(invited(&stage), "the recorder was asked, and has not answered");
     assert!(stage.recorder_got(|command| matches!(command, recording::Command::Start(_))));

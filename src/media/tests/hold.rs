@@ -98,9 +98,9 @@ fn each_side_lifts_only_its_own_hold() {
 
 #[test]
 fn after_a_resume_silence_counts_anew() {
+    type Step = fn(&mut Bench, TrunkAudio);
     let silent = |bench: &Bench| bench.events.iter().filter(|e| matches!(e, Output::MediaTimeout { .. })).count();
     let by_peer = TrunkAudio { send: false, ..AUDIO };
-    type Step = fn(&mut Bench, TrunkAudio);
     let forms: [(&str, Step, Step); 3] = [
         (
             "ours",

@@ -296,6 +296,7 @@ mod tests {
             anonymous: false,
             headers: Vec::new(),
             user_to_user: None,
+            diverted_from: None,
         })
     }
 

@@ -214,6 +214,25 @@ fn line_for<'a>(trunk: &'a Trunk, user: &str) -> Option<&'a Line> {
     trunk.peering.lines.iter().find(|line| line.extension == user)
 }
 
+/// Says whom a call to `callee` was for before.
+pub(super) fn write_diversion(trunk: &Trunk, wanted: &OutgoingInvite, callee: &SipUri, headers: &mut Headers) {
+    let Some(diversion) = &wanted.diverted_from else { return };
+    let list = &trunk.peering.headers_out;
+    let user = trunk.peering.rewrite(Direction::Out, NumberOf::Called, diversion.user.expose());
+    let mut before = SipUri::with_user(&user, callee.host.clone(), callee.port);
+    let code = diversion.status.as_u16();
+    if is_listed(list, &HeaderName::Diversion) {
+        let reason = if code == 302 { "unconditional" } else { "unknown" };
+        headers.push(HeaderName::Diversion, format!("{};reason={reason};counter=1", NameAddr::new(before.clone())));
+    }
+    if is_listed(list, &HeaderName::HistoryInfo) {
+        // The reason is a header of the URI that was left (RFC 7044 5.1, 10.2).
+        before.headers = Some(format!("Reason=SIP%3Bcause%3D{code}"));
+        let (before, now) = (NameAddr::new(before), NameAddr::new(callee.clone()));
+        headers.push(HeaderName::HistoryInfo, format!("{before};index=1, {now};index=1.1;mp=1"));
+    }
+}
+
 /// Writes what the call room adds, as far as the trunk's list lets it out.
 pub(super) fn write_crossing(trunk: &Trunk, wanted: &OutgoingInvite, headers: &mut Headers) {
     let list = &trunk.peering.headers_out;

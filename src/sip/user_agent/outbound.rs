@@ -53,7 +53,7 @@ impl Outbound {
         from.set_tag(&self.tag);
         let to = NameAddr::new(callee.clone());
 
-        let mut request = Request::new(Method::Invite, callee.into());
+        let mut request = Request::new(Method::Invite, callee.clone().into());
         let session = SessionPair { local: wanted.session_id, remote: None };
         let headers = &mut request.headers;
         headers.push(HeaderName::MaxForwards, "70");
@@ -71,6 +71,7 @@ impl Outbound {
         }
         headers.push(HeaderName::SessionId, session.to_header());
         caller.write(headers);
+        identity::write_diversion(trunk, wanted, &callee, headers);
         identity::write_crossing(trunk, wanted, headers);
         for (name, value) in &trunk.headers {
             headers.push(HeaderName::from_wire(name), value.clone());

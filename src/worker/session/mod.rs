@@ -171,6 +171,7 @@ impl Session {
             Command::SendData { leg, text, .. } => self.hand_to_peer(leg, webrtc::Input::Text(&text), now),
             Command::BindTrunk { leg, address, .. } => self.bind_trunk(leg, address),
             Command::ConnectTrunk { leg, media, .. } => self.connect_trunk(leg, media, now),
+            Command::HearFork { leg, media, .. } => self.hear_fork(leg, media, now),
             Command::SetGate { gate, .. } => {
                 self.gate = gate;
                 self.pipeline.set_gate(gate.to_trunk, gate.to_agent, now);
@@ -251,7 +252,18 @@ impl Session {
     fn connect_trunk(&mut self, leg: LegId, media: TrunkMedia, now: Instant) {
         let Some(trunk) = self.trunks.get_mut(&leg) else { return };
         trunk.connect(media);
-        let audio = trunk.audio();
+        self.join_trunk(leg, now);
+    }
+
+    fn hear_fork(&mut self, leg: LegId, media: TrunkMedia, now: Instant) {
+        if self.trunks.get_mut(&leg).is_some_and(|trunk| trunk.hear_fork(media)) {
+            self.join_trunk(leg, now);
+        }
+    }
+
+    /// Joins the leg to the pipeline, as it is connected now.
+    fn join_trunk(&mut self, leg: LegId, now: Instant) {
+        let audio = self.trunks.get(&leg).and_then(Trunk::audio);
         self.active_trunk = Some(leg);
         if self.pipeline_closed && !self.reopen_pipeline(now) {
             self.event(Some(leg), EventKind::LegFailed { reason: LegFailure::WorkerFull });
@@ -281,6 +293,9 @@ impl Session {
 
     fn trunk_datagram(&mut self, leg: LegId, rtcp: bool, source: SocketAddr, bytes: &mut [u8], now: Instant) {
         let Some(trunk) = self.trunks.get_mut(&leg) else { return };
+        if !rtcp && let Some(audio) = trunk.turn_to(source, now) {
+            self.pipeline.connect_trunk(audio, now);
+        }
         match trunk.admit(source, rtcp, bytes, now) {
             Admission::Taken(length) if self.active_trunk == Some(leg) => {
                 let packet = bytes.get(..length).unwrap_or_default();

@@ -506,3 +506,40 @@ fn a_hold_is_of_a_trunk_leg_outlives_it_and_is_lifted() {
     world.command(Command::PlayHold { call, leg, on: false });
     assert_eq!(holds(&world).last(), Some(&false));
 }
+
+#[test]
+fn of_several_forks_the_last_to_begin_is_heard_until_it_falls_silent() {
+    let mut world = World::new();
+    let (call, leg) = (world.call, world.bind_trunk());
+    let fork = |port: u16| {
+        let remote = SocketAddr::new(media().remote.ip(), port);
+        TrunkMedia { remote, remote_rtcp: SocketAddr::new(remote.ip(), port + 1), ..media() }
+    };
+    for port in [6_000, 6_100] {
+        world.command(Command::HearFork { call, leg, media: fork(port) });
+    }
+    let mut sequence = 0;
+    let mut taken = |world: &mut World, source: &str| {
+        let before = world.session.pipeline.trunk_stats().packets_received;
+        sequence += 1;
+        world.hand_over(leg, false, source, &packet(sequence));
+        world.pass(Duration::from_millis(20));
+        world.session.pipeline.trunk_stats().packets_received > before
+    };
+    let (first, second) = ("192.0.2.9:6000", "192.0.2.9:6100");
+    assert!(taken(&mut world, first));
+    assert!(taken(&mut world, second), "the second begins, and is heard");
+    for _ in 0..3 {
+        assert!(!taken(&mut world, first), "the first goes on in vain");
+        assert!(taken(&mut world, second));
+    }
+    world.pass(Duration::from_secs(2));
+    assert!(taken(&mut world, first), "the second has fallen silent");
+    assert!(!taken(&mut world, "192.0.2.9:6200"), "a stranger is none of them");
+    // The answer settles it: the other fork is a stranger from now on.
+    world.command(Command::ConnectTrunk { call, leg, media: fork(6_100) });
+    world.pass(Duration::from_secs(5));
+    assert!(!taken(&mut world, first));
+    assert!(taken(&mut world, second));
+    assert!(world.rejections(MediaRejection::UnexpectedSource) > 0);
+}

@@ -5,6 +5,7 @@ use std::time::Duration;
 use std::time::Instant;
 
 use super::srtp::Contexts;
+use crate::limits::SIP_EARLY_DIALOGS_MAX;
 use crate::media::vocabulary::Bytes;
 use crate::media::vocabulary::LegCounters;
 use crate::media::vocabulary::TrunkAudio;
@@ -19,18 +20,33 @@ use crate::worker::session::vocabulary::TRUNK_DATAGRAM_BYTES_MAX;
 /// Between two events of one reason.
 const REJECTION_INTERVAL: Duration = Duration::from_secs(5);
 
+/// After this long without its RTP, early media of another fork that played before is heard again.
+const FORK_SILENCE: Duration = Duration::from_secs(2);
+
 /// See the module.
 #[derive(Debug, Default)]
 pub(super) struct Trunk {
     media: Option<TrunkMedia>,
     /// Kept while the leg is in the clear: its counters must not begin anew under the same key.
     contexts: Option<Contexts>,
+    /// Other descriptions that answer the same offer, until the call is answered.
+    forks: Vec<Fork>,
+    /// When RTP was last taken.
+    heard: Option<Instant>,
     /// The source that `MediaSource::Symmetric` settled on.
     locked: Option<Locked>,
     /// Datagrams from before we know address and keys.
     early: u64,
     unexpected: Rejected,
     forged: Rejected,
+}
+
+/// A phone that rings too, and may play something.
+#[derive(Debug)]
+struct Fork {
+    media: TrunkMedia,
+    /// It was heard before another one began.
+    spoke: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -59,6 +75,41 @@ pub(super) enum Admission {
 impl Trunk {
     /// Takes what was negotiated.
     pub(super) fn connect(&mut self, media: TrunkMedia) {
+        self.forks.clear();
+        self.adopt(media);
+    }
+
+    /// Takes one more description of early media. Whether it is the one that is heard now.
+    pub(super) fn hear_fork(&mut self, media: TrunkMedia) -> bool {
+        if self.media.as_ref().is_none_or(|current| current.remote == media.remote) {
+            self.adopt(media);
+            return true;
+        }
+        self.forks.retain(|fork| fork.media.remote != media.remote);
+        if self.forks.len() >= SIP_EARLY_DIALOGS_MAX {
+            self.forks.remove(0);
+        }
+        self.forks.push(Fork { media, spoke: false });
+        false
+    }
+
+    /// A fork that begins to play takes over, as does one that goes on where the present one has fallen silent: what the
+    /// pipeline is told then.
+    pub(super) fn turn_to(&mut self, source: SocketAddr, now: Instant) -> Option<TrunkAudio> {
+        let at = self.forks.iter().position(|fork| fork.media.remote == source)?;
+        let silent = self.heard.is_none_or(|heard| now.saturating_duration_since(heard) >= FORK_SILENCE);
+        if !silent && self.forks.get(at).is_some_and(|fork| fork.spoke) {
+            return None;
+        }
+        let fork = self.forks.remove(at);
+        if let Some(media) = self.media.clone() {
+            self.forks.push(Fork { media, spoke: self.heard.is_some() });
+        }
+        self.adopt(fork.media);
+        self.audio()
+    }
+
+    fn adopt(&mut self, media: TrunkMedia) {
         if self.media.as_ref().is_none_or(|before| before.remote != media.remote || before.source != media.source) {
             self.locked = None;
         }
@@ -75,6 +126,11 @@ impl Trunk {
             self.early += 1;
             return Admission::Dropped;
         };
+        let is_other = |fork: &Fork| source == if rtcp { fork.media.remote_rtcp } else { fork.media.remote };
+        if self.forks.iter().any(is_other) {
+            self.early += 1;
+            return Admission::Dropped;
+        }
         if !self.is_expected(media, source, rtcp) {
             return self.unexpected.count(MediaRejection::UnexpectedSource, now);
         }
@@ -86,6 +142,9 @@ impl Trunk {
         } else {
             bytes.len()
         };
+        if !rtcp_inside {
+            self.heard = Some(now);
+        }
         self.lock(source, rtcp, bytes.get(..length).unwrap_or_default());
         Admission::Taken(length)
     }

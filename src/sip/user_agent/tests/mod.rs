@@ -85,6 +85,7 @@ pub(super) fn invite(number: u128) -> Command {
         anonymous: false,
         headers: Vec::new(),
         user_to_user: None,
+        diverted_from: None,
     })
 }
 

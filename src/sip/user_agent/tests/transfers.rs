@@ -250,7 +250,7 @@ fn a_report_after_the_last_one_is_481() {
     assert_eq!(words.last().map(String::as_str), Some("refer 200 over"), "{words:?}");
     let again = bench.say(&request("NOTIFY", 3, "n2", &tag, report));
     assert_eq!(again, ["SIP/2.0 481 Call/Transaction Does Not Exist"]);
-    assert_eq!(bench.words().len(), words.len(), "and the call room hears nothing of it");
+    assert!(bench.words().is_empty(), "and the call room hears nothing of it");
 }
 
 // --- INFO, 3xx, loops ---

@@ -16,6 +16,7 @@ use super::leg;
 use super::target;
 use crate::pii::Pii;
 use crate::sip::Command;
+use crate::sip::Diversion;
 use crate::sip::Event;
 use crate::sip::StatusCode;
 use crate::sip::digest::Credentials;
@@ -498,6 +499,31 @@ fn only_listed_headers_go_out_and_none_twice() {
             && !sent.contains("User-to-User")
     );
     assert_eq!(sent.matches("Via:").count(), 1);
+}
+
+#[test]
+fn a_call_that_was_sent_on_says_whom_it_was_for_where_the_list_lets_it() {
+    for list in [vec![], vec!["Diversion"], vec!["History-Info"]] {
+        let mut bench = Bench::with(|config| {
+            config.trunks[0].peering.headers_out = list.iter().map(|name| (*name).to_owned()).collect();
+        });
+        bench.command(outgoing(|invite| {
+            let (user, status) = (Pii::new("600".to_owned()), StatusCode::new(302).unwrap());
+            invite.diverted_from = Some(Diversion { user, status });
+        }));
+        let sent = bench.last();
+        assert_eq!(sent.contains("Diversion: "), list.contains(&"Diversion"), "{sent}");
+        assert_eq!(sent.contains("History-Info: "), list.contains(&"History-Info"), "{sent}");
+        if list.contains(&"Diversion") {
+            let value = header(sent, "Diversion");
+            assert!(value.starts_with("<sip:600@") && value.ends_with(">;reason=unconditional;counter=1"), "{value}");
+        }
+        if list.contains(&"History-Info") {
+            let value = header(sent, "History-Info");
+            assert!(value.contains("?Reason=SIP%3Bcause%3D302>;index=1, <sip:"), "{value}");
+            assert!(value.ends_with(">;index=1.1;mp=1"), "{value}");
+        }
+    }
 }
 
 #[test]
