@@ -8,6 +8,7 @@ mod calls;
 mod faults;
 mod http;
 mod playback;
+mod qualify;
 mod servers;
 mod site;
 mod store;
