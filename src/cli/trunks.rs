@@ -40,7 +40,7 @@ pub(super) async fn run(verb: Verb, config: Config, output: Format) -> anyhow::R
             output.print(&Listing(trunks))?;
             Ok(ExitCode::SUCCESS)
         }
-        Verb::Qualify(arguments) => qualify::run(arguments, config, output).await,
+        Verb::Qualify(arguments) => Box::pin(qualify::run(arguments, config, output)).await,
     }
 }
 
