@@ -40,7 +40,7 @@ pub(super) async fn run(verb: Verb, config: Config, output: Format) -> anyhow::R
             output.print(&Listing(trunks))?;
             Ok(ExitCode::SUCCESS)
         }
-        Verb::Qualify(arguments) => qualify::run(arguments, config, output).await,
+        Verb::Qualify(arguments) => Box::pin(qualify::run(arguments, config, output)).await,
     }
 }
 
@@ -142,27 +142,43 @@ struct Listing(Vec<Row>);
 
 impl fmt::Display for Listing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, row) in self.0.iter().enumerate() {
-            let separator = if index == 0 { "" } else { "\n" };
-            let calls = row.calls_max.map_or_else(|| "any number of".to_owned(), |calls| calls.to_string());
-            let rate = row.calls_per_second.map(|rate| format!(", {rate} a second")).unwrap_or_default();
-            let quirks = if row.quirks.is_empty() { "none".to_owned() } else { row.quirks.join(", ") };
-            write!(f, "{separator}{}: {calls} calls at once{rate}; quirks: {quirks}", row.name)?;
-            for TargetRow { transport, address, answered, after_ms } in &row.targets {
-                write!(f, "\n  {transport}:{address}  ")?;
-                match (answered, after_ms) {
-                    (Some(status), Some(ms)) => write!(f, "answers {status} after {ms} ms")?,
-                    (Some(_) | None, _) => write!(f, "does not answer")?,
-                }
-            }
-            if row.targets.is_empty() {
-                write!(f, "\n  no target: its names lead nowhere")?;
-            }
-            for line in &row.lines {
-                let how = if line.registers { "registers" } else { "is known without registering" };
-                write!(f, "\n  line {} for extension {} {how}", line.contact_user, line.extension)?;
-            }
+        let rows: Vec<String> = self.0.iter().map(ToString::to_string).collect();
+        f.write_str(&rows.join("\n"))
+    }
+}
+
+impl fmt::Display for Row {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let calls = self.calls_max.map_or_else(|| "any number of".to_owned(), |calls| calls.to_string());
+        let rate = self.calls_per_second.map(|rate| format!(", {rate} a second")).unwrap_or_default();
+        let quirks = if self.quirks.is_empty() { "none".to_owned() } else { self.quirks.join(", ") };
+        write!(f, "{}: {calls} calls at once{rate}; quirks: {quirks}", self.name)?;
+        for target in &self.targets {
+            write!(f, "\n  {target}")?;
+        }
+        if self.targets.is_empty() {
+            write!(f, "\n  no target: its names lead nowhere")?;
+        }
+        for line in &self.lines {
+            write!(f, "\n  {line}")?;
         }
         Ok(())
+    }
+}
+
+impl fmt::Display for TargetRow {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}  ", self.transport, self.address)?;
+        match self.answered.zip(self.after_ms) {
+            Some((status, ms)) => write!(f, "answers {status} after {ms} ms"),
+            None => write!(f, "does not answer"),
+        }
+    }
+}
+
+impl fmt::Display for LineRow {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let how = if self.registers { "registers" } else { "is known without registering" };
+        write!(f, "line {} for extension {} {how}", self.contact_user, self.extension)
     }
 }

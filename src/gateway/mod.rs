@@ -115,8 +115,7 @@ pub async fn build(config: Config, metrics: PrometheusHandle) -> anyhow::Result<
     // Ports first: a taken one is said before anything else has begun.
     let (tracer, observations) = crate::trace::io::channel(base.clock);
     let chance = base.chance().next_u64();
-    let taps = (trace::tap(tracer.clone()), trace::quirk_tap(tracer.clone()));
-    let transports = sip_transports(&config, taps, chance).await?;
+    let transports = sip_transports(&config, &tracer, chance).await?;
     let listen = api::serve::Listen { http: config.http.plain, https: config.http.tls.clone().map(https) };
     let listeners = api::serve::Listeners::bind(&listen)?;
 
@@ -208,7 +207,7 @@ fn https(
 
 async fn sip_transports(
     config: &Config,
-    (tap, quirk_tap): (sip::io::MessageTap, sip::io::QuirkTap),
+    tracer: &crate::trace::io::Tracer,
     chance: u64,
 ) -> anyhow::Result<sip::io::Transports> {
     let networks: Vec<_> = config.trunks.iter().flat_map(|trunk| trunk.networks.clone()).collect();
@@ -224,8 +223,8 @@ async fn sip_transports(
         nameservers: config.sip.nameservers.clone(),
         chance,
         is_trunk: Arc::new(move |address| networks.iter().any(|network| network.contains(address))),
-        tap,
-        quirk_tap,
+        tap: trace::tap(tracer.clone()),
+        quirk_tap: trace::quirk_tap(tracer.clone()),
         ..sip::io::Config::default()
     };
     Ok(sip::io::Transports::bind(transports).await?)

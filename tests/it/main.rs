@@ -11,6 +11,7 @@ mod flows;
 mod http;
 mod kamailio;
 mod playback;
+mod qualify;
 mod servers;
 mod site;
 mod store;

@@ -19,6 +19,7 @@ use tandem::sip::digest::{Hash, secret_hash};
 use tandem::sip::io::task::{self, SipHandle};
 use tandem::sip::io::{self, Transports};
 use tandem::sip::message::Uri;
+use tandem::sip::quirk::{Quirk, QuirkFired};
 use tandem::sip::user_agent::peering::Line;
 use tandem::sip::user_agent::{Config, Listen, Network, Target, Trunk, UserAgent};
 use tandem::sip::{Command, Event, OutgoingInvite, Party, Transport};
@@ -48,6 +49,7 @@ async fn pbx(name: &str, host: u8, calls: u32) -> Running {
 struct Gateway {
     sip: SipHandle,
     events: mpsc::Receiver<Event>,
+    quirks: mpsc::Receiver<QuirkFired>,
     address: SocketAddr,
 }
 
@@ -55,7 +57,9 @@ impl Gateway {
     /// A SIP task on `host` whose trunk has these targets.
     async fn start(host: u8, targets: &[u8], change: impl FnOnce(&mut Trunk)) -> Self {
         let address = at(host);
+        let (fired, quirks) = mpsc::channel(64);
         let transports = io::Config {
+            quirk_tap: Arc::new(move |quirk| fired.try_send(quirk.clone()).unwrap()),
             udp: vec![io::Bind { address, key: "test".to_owned() }],
             is_trunk: Arc::new(|_| true),
             ..io::Config::default()
@@ -74,7 +78,7 @@ impl Gateway {
         let (sender, events) = mpsc::channel(64);
         let agent = UserAgent::new(config, StdRng::seed_from_u64(u64::from(host)));
         drop(tokio::spawn(task::run(agent, transports, commands, sender, clock, CancellationToken::new())));
-        Self { sip, events, address }
+        Self { sip, events, quirks, address }
     }
 
     async fn event(&mut self) -> Event {
@@ -173,6 +177,22 @@ async fn a_503_takes_the_next_target_at_once_and_the_first_is_left_alone_afterwa
     while !matches!(gateway.event().await, Event::Accepted { .. }) {}
     gateway.hang_up(leg).await;
     second.finish().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_peer_whose_contact_leads_nowhere_is_reached_by_a_quirk_that_is_told() {
+    let peer = pbx("uas_contact_elsewhere", 83, 1).await;
+    let quirk = |trunk: &mut Trunk| trunk.terms.quirks = [Quirk::ContactFromSource].into_iter().collect();
+    let mut gateway = Gateway::start(82, &[83], quirk).await;
+    let leg = gateway.dial(1);
+    while !matches!(gateway.event().await, Event::Accepted { .. }) {}
+    gateway.hang_up(leg).await;
+    peer.finish().await.unwrap();
+    let fired: Vec<QuirkFired> = std::iter::from_fn(|| gateway.quirks.try_recv().ok()).collect();
+    let details: Vec<&str> = fired.iter().map(|fired| fired.detail.as_str()).collect();
+    let says = |method: &str| format!("{method} goes to 127.0.0.83:5060, not to 127.0.0.83:9");
+    assert_eq!(details, [says("ACK"), says("BYE")]);
+    assert!(fired.iter().all(|fired| fired.quirk == Quirk::ContactFromSource && fired.trunk.as_str() == "pbx"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

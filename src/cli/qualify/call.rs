@@ -233,12 +233,11 @@ impl TestCall {
             }),
             None => Some(self.session.offer(&self.local).0),
         };
-        match sdp {
-            Some(sdp) => endpoint.command(Command::AcceptReinvite { leg, sdp }),
-            None => {
-                let refusal = Refusal::new(StatusCode::NOT_ACCEPTABLE_HERE);
-                endpoint.command(Command::RefuseReinvite { leg, refusal });
-            }
+        if let Some(sdp) = sdp {
+            endpoint.command(Command::AcceptReinvite { leg, sdp });
+        } else {
+            let refusal = Refusal::new(StatusCode::NOT_ACCEPTABLE_HERE);
+            endpoint.command(Command::RefuseReinvite { leg, refusal });
         }
         if let Some(media) = &mut endpoint.media {
             media.connect(&self.agreed);

@@ -22,6 +22,8 @@ use crate::sdp::Negotiated;
 
 /// Samples of a packet of 20 ms at 8 kHz.
 const PACKET_SAMPLES: u64 = 160;
+/// The same as G.711.
+const PACKET_BYTES: usize = 160;
 /// One period of 1 kHz at 8 kHz, at a quarter of full scale.
 const TONE: [i16; 8] = [0, 5_793, 8_192, 5_793, 0, -5_793, -8_192, -5_793];
 /// The largest datagram that is read.
@@ -162,7 +164,7 @@ impl Media {
             None
         } else {
             let payload: Vec<u8> =
-                TONE.iter().cycle().map(|sample| sending.law.encode(*sample)).take(PACKET_SAMPLES as usize).collect();
+                TONE.iter().cycle().map(|sample| sending.law.encode(*sample)).take(PACKET_BYTES).collect();
             let stamp = self.stream.stamp(position, payload.len());
             let header = self.header(sending.payload_type, position == 0, stamp.wire_sequence(), stamp.timestamp);
             header.write(&payload, &mut packet)

@@ -222,7 +222,7 @@ impl Robot<'_> {
             self.proposal.settings.insert("hold_style = \"sendonly\"  # or \"local\", which tells the peer nothing");
         } else if inactive == Some(Outcome::Supported) {
             self.proposal.settings.insert("hold_style = \"inactive\"  # or \"local\", which tells the peer nothing");
-        } else if sendonly.is_some() {
+        } else if matches!(sendonly, Some(Outcome::NotSupported | Outcome::Wrong)) {
             self.proposal.settings.insert("hold_style = \"local\"");
         }
     }

@@ -127,8 +127,8 @@ pub(super) fn contact_leads_elsewhere(seen: &Seen, response: &Response) -> bool 
 /// The direction of a session description: the last that it names, for there is one stream.
 pub(super) fn direction_of(sdp: &[u8]) -> crate::sdp::Direction {
     let text = String::from_utf8_lossy(sdp);
-    let named = text.lines().filter_map(|line| crate::sdp::Direction::parse(line.strip_prefix("a=")?.trim()));
-    named.last().unwrap_or_default()
+    let mut named = text.lines().filter_map(|line| crate::sdp::Direction::parse(line.strip_prefix("a=")?.trim()));
+    named.next_back().unwrap_or_default()
 }
 
 #[cfg(test)]

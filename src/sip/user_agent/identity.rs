@@ -166,13 +166,12 @@ impl Caller {
         let display_name = wanted.from.display_name.as_ref().map(|name| name.expose().clone());
         let line = line_for(trunk, user);
         let number = trunk.peering.rewrite(Direction::Out, NumberOf::Caller, user);
-        let mut known = match line {
-            Some(line) => line.address(),
-            None => {
-                let mut uri = SipUri::with_user(&number, host, None);
-                mark_number(trunk, &mut uri);
-                NameAddr::new(uri)
-            }
+        let mut known = if let Some(line) = line {
+            line.address()
+        } else {
+            let mut uri = SipUri::with_user(&number, host, None);
+            mark_number(trunk, &mut uri);
+            NameAddr::new(uri)
         };
         known.display_name = display_name;
         let contact_user = line.map_or(number, |line| line.contact_user.clone());

@@ -131,15 +131,12 @@ impl UserAgent {
             UsageMachine::Invite(machine) => Some(machine.as_mut()),
             UsageMachine::Outbound(outbound) => outbound.early.iter_mut().rev().find(|usage| usage.can_update()),
         };
-        match usage {
-            Some(usage) => {
-                usage.handle(usage::Input::Reinvite(sdp), now);
-                self.pump_usage(leg, now);
-            }
-            None => {
-                self.note_withheld_update(leg);
-                self.tell_call_room(Event::RenegotiationFailed { leg, status: StatusCode::REQUEST_PENDING });
-            }
+        if let Some(usage) = usage {
+            usage.handle(usage::Input::Reinvite(sdp), now);
+            self.pump_usage(leg, now);
+        } else {
+            self.note_withheld_update(leg);
+            self.tell_call_room(Event::RenegotiationFailed { leg, status: StatusCode::REQUEST_PENDING });
         }
     }
 
