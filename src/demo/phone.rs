@@ -201,6 +201,14 @@ impl Phone {
         self.wait_for("CALL_CLOSED", " ended (").await.map(drop)
     }
 
+    /// Takes up its ears again: to be asked for after its call was put on hold, taken back, or replaced.
+    pub async fn listen_anew(&mut self) -> Result<()> {
+        let Program::Baresip(Tapped { baresip, .. }) = &mut self.program else { return Ok(()) };
+        let tap = format!("sip:tap@{}:{}", Ipv4Addr::LOCALHOST, self.port);
+        baresip.command("uafind", &tap).await?;
+        baresip.command("ausrc", "aubridge,ear").await.map(drop)
+    }
+
     /// What it heard since this was last asked, at 8 kHz.
     pub fn take_heard(&mut self) -> Result<Vec<i16>> {
         let Wav { rate, channels, samples: all } = match &self.program {

@@ -68,7 +68,9 @@ async fn ended(agent: &mut Agent) -> String {
 
 /// What a phone hears of a tone from now on.
 async fn hears(phone: &mut Phone, hz: f64) -> ToneFigure {
-    talk(Duration::from_millis(500)).await;
+    talk(Duration::from_millis(400)).await;
+    phone.listen_anew().await.unwrap();
+    talk(Duration::from_millis(400)).await;
     phone.take_heard().unwrap();
     talk(Duration::from_millis(1_200)).await;
     ToneFigure::of(&phone.take_heard().unwrap(), HEARD_RATE, hz)

@@ -24,7 +24,7 @@ const MUSIC_HZ: f64 = 650.0;
 /// How long one step of a call may take.
 pub(crate) const STEP: Duration = Duration::from_secs(15);
 /// What was on its way when something changed has arrived after this.
-const SETTLE: Duration = Duration::from_millis(500);
+const SETTLE: Duration = Duration::from_millis(400);
 /// How long both are listened to in each state.
 const LISTEN: Duration = Duration::from_millis(1_200);
 /// How much of that must be there of a tone, in seconds: the rest is the machine's.
@@ -135,6 +135,8 @@ impl Talk<'_> {
     }
 
     pub(crate) async fn listen(&mut self) -> Ears {
+        talk(SETTLE).await;
+        self.phone.listen_anew().await.unwrap();
         talk(SETTLE).await;
         self.report().await;
         self.phone.take_heard().unwrap();
