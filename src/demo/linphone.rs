@@ -132,7 +132,8 @@ impl Linphone {
     }
 }
 
-/// Without `bind_address` it would offer media on whatever the machine's default route has.
+/// Without `bind_address` it would offer media on whatever the machine's default route has. It knows no addresses in
+/// certificates, names alone, and loopback addresses have none: so it checks who signed the certificate, not for whom.
 fn configuration(setup: &Setup) -> String {
     let Setup { address, secure, rtp_port, .. } = setup;
     let (ip, port, tls_port, rtp_last) = (address.ip(), address.port(), address.port() + 1, rtp_port + 498);

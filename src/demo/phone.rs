@@ -5,20 +5,17 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
 
 use crate::demo::baresip::{self, Baresip, PATIENCE, RATE};
 use crate::demo::linphone::{self, Linphone};
 use crate::demo::servers::Authority;
-use crate::demo::sipp::{Running, Scenario};
 use crate::demo::tone::Sine;
 use crate::demo::wav::Wav;
 use crate::sip::Transport;
 
 /// How long a phone plays its tone: longer than any test.
 const TONE_SECONDS: usize = 120;
-/// How far above a baresip's port the SIPp listens that takes what it hears.
-const SINK_PORT: u16 = 20;
 /// How linphonec begins to say that it was told a key.
 const TONE_RECEIVED: &str = "Receiving tone ";
 /// A key's tone and the pause after it.
@@ -60,18 +57,9 @@ pub struct Phone {
     heard_before: usize,
 }
 
-/// baresip 1.0 stops recording what it hears after its first hold. So a second call of its own, to a SIPp that only
-/// answers, says what the first one hears, and what it says is recorded to the end.
-#[derive(Debug)]
-struct Tapped {
-    baresip: Box<Baresip>,
-    /// The second call's other end; it ends with its owner.
-    _sink: Running,
-}
-
 #[derive(Debug)]
 enum Program {
-    Baresip(Tapped),
+    Baresip(Box<Baresip>),
     Linphone(Box<Linphone>),
 }
 
@@ -88,7 +76,9 @@ impl Phone {
         // Its ports for RTP lie apart from those of every other phone and of the simulated PBX.
         let rtp_port = 25_000 + plan.port % 10 * 500;
         let program = match plan.make {
-            Make::Baresip => Program::Baresip(Tapped::start(&directory, plan, &tone, certificate, rtp_port).await?),
+            Make::Baresip => {
+                Program::Baresip(Box::new(start_baresip(&directory, plan, &tone, certificate, rtp_port).await?))
+            }
             Make::Linphone => {
                 let secure = secure.then(|| plan.trusts.clone());
                 let setup = linphone::Setup { address, secure, tone, rtp_port };
@@ -117,7 +107,7 @@ impl Phone {
     async fn tell(&mut self, baresip_command: (&str, &str), linphone_order: &str) -> Result<()> {
         let account = self.account();
         match &mut self.program {
-            Program::Baresip(Tapped { baresip, .. }) => {
+            Program::Baresip(baresip) => {
                 baresip.command("uafind", &account).await?;
                 baresip.command(baresip_command.0, baresip_command.1).await.map(drop)
             }
@@ -128,7 +118,7 @@ impl Phone {
     /// Waits until one of the two programs says so in its own words.
     async fn wait_for(&mut self, baresip_event: &str, linphone_words: &str) -> Result<String> {
         match &mut self.program {
-            Program::Baresip(Tapped { baresip, .. }) => baresip.wait_for(baresip_event, PATIENCE).await,
+            Program::Baresip(baresip) => baresip.wait_for(baresip_event, PATIENCE).await,
             Program::Linphone(linphone) => linphone.wait_for(linphone_words, PATIENCE).await,
         }
     }
@@ -138,7 +128,7 @@ impl Phone {
         let to = format!("sip:{extension}@{gateway}{}", parameter(self.transport));
         let account = self.account();
         match &mut self.program {
-            Program::Baresip(tapped) => tapped.baresip.dial(&account, &to).await,
+            Program::Baresip(baresip) => baresip.dial(&account, &to).await,
             Program::Linphone(linphone) => linphone.order(&format!("call {to}")).await,
         }
     }
@@ -201,13 +191,22 @@ impl Phone {
         self.wait_for("CALL_CLOSED", " ended (").await.map(drop)
     }
 
+    /// Whether it goes on writing down what it hears after its sound was stopped by a hold: baresip 1.0 does not.
+    pub const fn hears_after_hold(&self) -> bool {
+        match self.program {
+            Program::Baresip(_) => false,
+            Program::Linphone(_) => true,
+        }
+    }
+
     /// What it heard since this was last asked, at 8 kHz.
     pub fn take_heard(&mut self) -> Result<Vec<i16>> {
-        let Wav { rate, channels, samples: all } = match &self.program {
-            Program::Baresip(tapped) => tapped.heard()?,
-            Program::Linphone(linphone) => linphone.heard()?,
+        let all = match &self.program {
+            Program::Baresip(baresip) => baresip.heard()?,
+            Program::Linphone(linphone) => vec![linphone.heard()?],
         };
-        ensure!(rate == RATE && channels == 1, "the phone heard {channels} channels at {rate} Hz");
+        ensure!(all.iter().all(|wav| wav.rate == RATE && wav.channels == 1), "the phone heard at another rate");
+        let all: Vec<i16> = all.into_iter().flat_map(|wav| wav.samples).collect();
         let new = all.get(self.heard_before..).unwrap_or_default().to_vec();
         self.heard_before = all.len();
         Ok(new)
@@ -216,7 +215,7 @@ impl Phone {
     /// What it wrote, its SIP messages among it.
     pub fn log(&self) -> String {
         match &self.program {
-            Program::Baresip(tapped) => tapped.baresip.log(),
+            Program::Baresip(baresip) => baresip.log(),
             Program::Linphone(linphone) => linphone.log(),
         }
     }
@@ -224,39 +223,29 @@ impl Phone {
     /// Ends it.
     pub async fn stop(self) {
         match self.program {
-            Program::Baresip(tapped) => tapped.baresip.stop().await,
+            Program::Baresip(baresip) => baresip.stop().await,
             Program::Linphone(linphone) => linphone.stop().await,
         }
     }
 }
 
-impl Tapped {
-    async fn start(directory: &Path, plan: &Plan, tone: &Path, certificate: PathBuf, rtp_port: u16) -> Result<Self> {
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, plan.port));
-        let sink = SocketAddr::from((Ipv4Addr::LOCALHOST, plan.port + SINK_PORT));
-        let sipp = Scenario::outbound("-uas", sink).start()?;
-        let (number, transport) = (&plan.number, parameter(plan.transport));
-        let encryption = if plan.transport == Transport::Tls { ";mediaenc=srtp-mand" } else { "" };
-        let common = "regint=0;audio_codecs=PCMU/8000/1,PCMA/8000/1;answermode=manual";
-        let accounts = vec![
-            format!(
-                "<sip:{number}@{address}{transport}>;{common}{encryption};audio_source=aufile,{};audio_player=aubridge,ear",
-                tone.display()
-            ),
-            format!("<sip:tap@{address}>;{common};audio_source=aubridge,ear;audio_player=aubridge,nobody"),
-        ];
-        let tls = Some((certificate, plan.trusts.clone()));
-        let mut baresip = Baresip::start(directory, &baresip::Setup { address, accounts, tls, rtp_port }, None).await?;
-        baresip.dial(&format!("sip:tap@{address}"), &format!("sip:sink@{sink}")).await?;
-        baresip.wait_for("CALL_ESTABLISHED", PATIENCE).await?;
-        Ok(Self { baresip: Box::new(baresip), _sink: sipp })
-    }
-
-    /// What its first call to say something, the second account's, said.
-    fn heard(&self) -> Result<Wav> {
-        let files = self.baresip.recordings("-enc.wav")?;
-        Wav::parse(&fs::read(files.first().context("baresip has recorded nothing yet")?)?)
-    }
+async fn start_baresip(
+    directory: &Path,
+    plan: &Plan,
+    tone: &Path,
+    certificate: PathBuf,
+    rtp_port: u16,
+) -> Result<Baresip> {
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, plan.port));
+    let (number, transport) = (&plan.number, parameter(plan.transport));
+    let encryption = if plan.transport == Transport::Tls { ";mediaenc=srtp-mand" } else { "" };
+    let account = format!(
+        "<sip:{number}@{address}{transport}>;regint=0;audio_codecs=PCMU/8000/1,PCMA/8000/1;answermode=manual{encryption}\
+         ;audio_source=aufile,{};audio_player=aubridge,ear",
+        tone.display()
+    );
+    let tls = Some((certificate, plan.trusts.clone()));
+    Baresip::start(directory, &baresip::Setup { address, accounts: vec![account], tls, rtp_port }, None).await
 }
 
 /// The parameter of a SIP URI that asks for a transport.

@@ -100,7 +100,8 @@ async fn the_phone_transfers(stage: &Stage, alice: &mut Agent, phones: [&mut Pho
     let answered = AgentEvent::Answered { call_id: call_id.clone() };
     alice.wait_for("the answer", STEP, |event| (*event == answered).then_some(())).await.unwrap();
     first.established().await.unwrap();
-    let mut conversation = Talk { phone: first, alice, call_id: call_id.clone(), hold: HoldStyle::Sendonly };
+    let mut conversation =
+        Talk { phone: first, hears: true, alice, call_id: call_id.clone(), hold: HoldStyle::Sendonly };
     conversation.listen().await.both_hear("dialled through the proxy");
     first.transfer(&format!("sip:601@{}", proxy_of(stage))).await.unwrap();
     second.answer().await.unwrap();
@@ -108,7 +109,8 @@ async fn the_phone_transfers(stage: &Stage, alice: &mut Agent, phones: [&mut Pho
     let party =
         |event: &AgentEvent| if let AgentEvent::Party { number, .. } = event { Some(number.clone()) } else { None };
     assert_eq!(alice.wait_for("the new party", STEP, party).await.unwrap(), "601");
-    let mut conversation = Talk { phone: second, alice, call_id: call_id.clone(), hold: HoldStyle::Sendonly };
+    let mut conversation =
+        Talk { phone: second, hears: true, alice, call_id: call_id.clone(), hold: HoldStyle::Sendonly };
     let ears = conversation.listen().await;
     let (at_phone, at_agent) = (ears.at_phone(AGENT_HZ), ears.at_agent(OTHER_HZ));
     println!("after the phone's transfer: at 601 {at_phone}; at alice {at_agent}");
@@ -135,10 +137,10 @@ async fn calls_holds_and_transfers_pass_a_proxy_that_records_its_route() {
     let call_id = alice.wait_for("the phone's call", STEP, incoming).await.unwrap();
     first.established().await.unwrap();
     let hold = HoldStyle::Sendonly;
-    let mut conversation = Talk { phone: &mut first, alice: &mut alice, call_id: call_id.clone(), hold };
+    let mut conversation = Talk { phone: &mut first, hears: true, alice: &mut alice, call_id: call_id.clone(), hold };
     conversation.listen().await.both_hear("through the proxy");
-    conversation.phone_holds().await;
     conversation.agent_holds().await;
+    conversation.phone_holds().await;
     alice_transfers(&mut alice, &call_id, [&mut first, &mut second]).await;
     the_phone_transfers(&stage, &mut alice, [&mut first, &mut second]).await;
 
