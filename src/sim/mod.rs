@@ -17,6 +17,7 @@ mod promises;
 pub mod reference;
 pub mod script;
 mod seat;
+mod site;
 pub mod wire;
 pub mod world;
 

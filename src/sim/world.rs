@@ -11,7 +11,6 @@ use crate::call::{Call, Cause, Config, Consultation, Input};
 use crate::clock::{Clock, WallTime};
 use crate::ids::{LegId, TrunkName};
 use crate::limits::CALL_TRUNK_LEGS_MAX;
-use crate::routing::{DialPlan, DialRule};
 use crate::signaling;
 use crate::signaling::{CallRequest, RequestToken};
 use crate::sim::browser;
@@ -19,16 +18,13 @@ use crate::sim::media;
 use crate::sim::reference::Reference;
 use crate::sim::script::Script;
 use crate::sim::seat::Seat;
+use crate::sim::site::{self, GATEWAY};
 use crate::sim::wire::{Towards, Wire};
 use crate::sip;
 use crate::sip::message::{Message, Method, Request};
-use crate::sip::user_agent::{self, Listen, Target, Trunk, UserAgent};
-use crate::sip::{EndCause, Flow, Invitation, Refusal, StatusCode, Transport};
+use crate::sip::user_agent::{self, UserAgent};
+use crate::sip::{EndCause, Invitation, Refusal, StatusCode};
 
-/// The gateway's address.
-const GATEWAY: ([u8; 4], u16) = ([192, 0, 2, 1], 5060);
-/// The PBX's address.
-const PBX: ([u8; 4], u16) = ([192, 0, 2, 9], 5060);
 /// Whoever still talks hangs up then.
 const ENOUGH: Duration = Duration::from_secs(200);
 /// All calls must have ended by then, and nothing of them be left.
@@ -74,8 +70,8 @@ impl World {
         let mut rng = StdRng::seed_from_u64(seed);
         let script = Script::draw(&mut rng);
         let clock = Clock::starting_at(start, WallTime(1_700_000_000_000_000_000));
-        let config = Arc::new(call_config());
-        let agent = UserAgent::new(agent_config(clock, script.calls_max), StdRng::seed_from_u64(rng.next_u64()));
+        let config = Arc::new(site::call_config());
+        let agent = UserAgent::new(site::agent_config(clock, script.calls_max), StdRng::seed_from_u64(rng.next_u64()));
         let calls = script.calls.into_iter().enumerate();
         let seats = calls
             .map(|(number, script)| Seat::new(number, script, (start, SocketAddr::from(GATEWAY)), &mut rng))
@@ -122,7 +118,7 @@ impl World {
             match towards {
                 Towards::Gateway => {
                     self.reference.reached_gateway(&message, self.now);
-                    self.agent.handle(user_agent::Input::Received { flow: flow(), bytes }, self.now);
+                    self.agent.handle(user_agent::Input::Received { flow: site::flow(), bytes }, self.now);
                     self.drain_agent();
                 }
                 Towards::Peer => self.reached_peer(message),
@@ -395,36 +391,4 @@ fn called_seat(message: &Message) -> Option<(usize, bool)> {
     let target = user.strip_prefix("700").map(|number| (number, true));
     let (number, is_target) = target.or_else(|| Some((user.strip_prefix("600")?, false)))?;
     Some((number.parse().ok()?, is_target))
-}
-
-fn flow() -> Flow {
-    Flow {
-        transport: Transport::Udp,
-        local: SocketAddr::from(GATEWAY),
-        remote: SocketAddr::from(PBX),
-        connection: None,
-    }
-}
-
-/// Agents may dial and transfer to 7 and what follows.
-fn call_config() -> Config {
-    let rule = DialRule {
-        prefix: "7".to_owned(),
-        digits_min: 4,
-        digits_max: 4,
-        trunk: TrunkName::new("pbx"),
-        strip: 0,
-        prepend: String::new(),
-    };
-    Config { dial_plan: DialPlan { rules: vec![rule], ..DialPlan::default() }, ..Config::default() }
-}
-
-fn agent_config(clock: Clock, calls_max: Option<usize>) -> user_agent::Config {
-    let mut config = user_agent::Config::new(clock);
-    config.listen = vec![Listen { transport: Transport::Udp, address: SocketAddr::from(GATEWAY) }];
-    let target = Target { transport: Transport::Udp, address: SocketAddr::from(PBX), tcp_for_large: false };
-    let mut trunk = Trunk::of_target(TrunkName::new("pbx"), target);
-    trunk.peering.calls_max = calls_max;
-    config.trunks = vec![trunk];
-    config
 }
