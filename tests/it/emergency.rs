@@ -43,15 +43,12 @@ async fn hung_up(agent: &mut Agent, call: &str) -> Heard {
 /// What an ordinary call is told in the same state: the control of this test.
 async fn refused(agent: &mut Agent, to: &str) -> String {
     dial(agent, to).await;
-    let refusal = |event: &AgentEvent| match event {
-        AgentEvent::Refused { method, error } if method == "call.dial" => Some(Ok(error.clone())),
-        AgentEvent::Ended { reason, .. } => Some(Err(reason.clone())),
-        AgentEvent::LoggedIn
-        | AgentEvent::Disconnected { .. }
-        | AgentEvent::Incoming { .. }
-        | AgentEvent::Ringing { .. }
-        | AgentEvent::Answered { .. }
-        | AgentEvent::Refused { .. } => None,
+    let refusal = |event: &AgentEvent| {
+        if let AgentEvent::Ended { reason, .. } = event {
+            return Some(Err(reason.clone()));
+        }
+        let AgentEvent::Refused { method, error } = event else { return None };
+        (method == "call.dial").then(|| Ok(error.clone()))
     };
     agent.wait_for("a refusal", PATIENCE, refusal).await.unwrap().expect("the call began")
 }
@@ -112,15 +109,15 @@ async fn an_emergency_call_goes_through(host: u8, recorder: Recorder) {
 
     // Before the cap and the drain, it is the recorder alone that stops a call.
     let call = dial(&alice, "600").await;
-    let stopped = alice.wait_for("the end", PATIENCE, |event| match event {
-        AgentEvent::Ended { call_id, reason, .. } if *call_id == call => Some(reason.clone()),
-        AgentEvent::Refused { error, .. } => Some(error.clone()),
-        AgentEvent::Answered { .. } => Some("answered".to_owned()),
-        AgentEvent::LoggedIn
-        | AgentEvent::Disconnected { .. }
-        | AgentEvent::Incoming { .. }
-        | AgentEvent::Ringing { .. }
-        | AgentEvent::Ended { .. } => None,
+    let stopped = alice.wait_for("the end", PATIENCE, |event| {
+        if let AgentEvent::Refused { error, .. } = event {
+            return Some(error.clone());
+        }
+        if let AgentEvent::Answered { .. } = event {
+            return Some("answered".to_owned());
+        }
+        let AgentEvent::Ended { call_id, reason, .. } = event else { return None };
+        (*call_id == call).then(|| reason.clone())
     });
     assert_eq!(stopped.await.unwrap(), "recording_failed");
 

@@ -73,15 +73,9 @@ async fn dialled(stage: &Stage, alice: &mut Agent, name: &str, then: Then) -> (S
         }
         Then::Listens => {}
     }
-    let ended = |event: &AgentEvent| match event {
-        AgentEvent::Ended { call_id, reason, heard } if *call_id == call => Some((reason.clone(), heard.clone())),
-        AgentEvent::LoggedIn
-        | AgentEvent::Disconnected { .. }
-        | AgentEvent::Incoming { .. }
-        | AgentEvent::Ringing { .. }
-        | AgentEvent::Answered { .. }
-        | AgentEvent::Ended { .. }
-        | AgentEvent::Refused { .. } => None,
+    let ended = |event: &AgentEvent| {
+        let AgentEvent::Ended { call_id, reason, heard } = event else { return None };
+        (*call_id == call).then(|| (reason.clone(), heard.clone()))
     };
     let end = alice.wait_for("the end", PATIENCE, ended).await;
     trunk.finish().await.unwrap_or_else(|error| panic!("{error:#}\n{}", stage.gateway.last_words()));

@@ -48,6 +48,7 @@ fn invite(number: u32) -> Command {
         anonymous: false,
         headers: Vec::new(),
         user_to_user: None,
+        diverted_from: None,
     })
 }
 

@@ -109,6 +109,7 @@ impl Placed {
             anonymous: false,
             headers: Vec::new(),
             user_to_user: None,
+            diverted_from: None,
         }));
         // Without an offer of ours, the session begins with the peer's.
         let (session, pending) =
