@@ -191,8 +191,8 @@ impl Phone {
         self.wait_for("CALL_CLOSED", " ended (").await.map(drop)
     }
 
-    /// Whether it goes on writing down what it hears after its sound was stopped by a hold: baresip 1.0 does not.
-    pub const fn hears_after_hold(&self) -> bool {
+    /// Whether it goes on writing down what it hears after a re-INVITE of either side: baresip 1.0 does not.
+    pub const fn hears_after_reinvite(&self) -> bool {
         match self.program {
             Program::Baresip(_) => false,
             Program::Linphone(_) => true,

@@ -1,7 +1,7 @@
 //! Kamailio in front of the gateway: a proxy that records its route and forks, and a registrar for lines.
 
 use std::fmt::Write as _;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::time::Duration;
 
@@ -29,8 +29,8 @@ const EXPIRES_SECONDS: u64 = 20;
 
 fn proxy_of(stage: &Stage) -> SocketAddr {
     let [.., host] = match stage.settings.sip.ip() {
-        std::net::IpAddr::V4(ip) => ip.octets(),
-        std::net::IpAddr::V6(_) => panic!("a stage is on IPv4"),
+        IpAddr::V4(ip) => ip.octets(),
+        IpAddr::V6(_) => panic!("a stage is on IPv4"),
     };
     SocketAddr::from((Ipv4Addr::new(127, 0, 0, host + 100), 5060))
 }
@@ -221,6 +221,20 @@ fn registered(kamailio: &Kamailio, line: u32) -> usize {
     kamailio.log().matches(&format!("registered {line} ")).count()
 }
 
+/// The lines as the configuration takes them: each rings an agent of its own.
+fn lines_of(registrar: IpAddr) -> String {
+    let mut lines = String::from("line = [\n");
+    for index in 0..LINES {
+        let (line, extension) = (2_001 + index, 1_101 + index);
+        writeln!(
+            lines,
+            "  {{ aor = \"sip:{line}@{registrar}\", extension = \"{extension}\", password = \"line-{line}\", expires = \"{EXPIRES_SECONDS}s\" }},"
+        )
+        .unwrap();
+    }
+    lines + "]"
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn two_hundred_lines_register_refresh_and_receive_a_call_each() {
     let (directory, mut stage) = set_stage(95, false).await;
@@ -232,16 +246,7 @@ async fn two_hundred_lines_register_refresh_and_receive_a_call_each() {
     stage.ldap.enrol("lines", &people, "lines-demo").await.unwrap();
     let mut kamailio = launch(place, &stage, &[]).await;
     let registrar = proxy_of(&stage).ip();
-    let mut lines = String::from("line = [\n");
-    for index in numbers.clone() {
-        let (line, extension) = (2_001 + index, 1_101 + index);
-        writeln!(
-            lines,
-            "  {{ aor = \"sip:{line}@{registrar}\", extension = \"{extension}\", password = \"line-{line}\", expires = \"{EXPIRES_SECONDS}s\" }},"
-        )
-        .unwrap();
-    }
-    lines += "]";
+    let lines = lines_of(registrar);
     let text = trunk(&stage, &lines);
     let group = format!("agent = [\"cn=lines,{}\", ", stage.ldap.groups_dn());
     with_trunk(&mut stage, &text, |text| text.replace("\nagent = [", &format!("\n{group}"))).await;
@@ -261,8 +266,8 @@ async fn two_hundred_lines_register_refresh_and_receive_a_call_each() {
     .await;
 
     let calls = place.join("lines.csv");
-    let called: String = (2_001..2_001 + LINES).map(|line| format!("{line};\n")).collect();
-    std::fs::write(&calls, format!("SEQUENTIAL\n{called}")).unwrap();
+    let called: Vec<String> = (2_001..2_001 + LINES).map(|line| format!("{line};\n")).collect();
+    std::fs::write(&calls, format!("SEQUENTIAL\n{}", called.concat())).unwrap();
     let scenario = Scenario { calls: LINES, ..Scenario::inbound("uac_through_proxy", 196, proxy_of(&stage), "") };
     let rate = ["-r", "10", "-l", "60", "-inf", calls.to_str().unwrap()];
     scenario.with(&rate).run().await.unwrap_or_else(|error| panic!("{error:#}\n{}", stage.gateway.last_words()));

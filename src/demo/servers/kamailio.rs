@@ -69,12 +69,13 @@ impl Kamailio {
 }
 
 fn configuration(listen: SocketAddr, gateway: SocketAddr, phones: &[(String, SocketAddr)]) -> String {
-    let phones: String = phones
+    let phones: Vec<String> = phones
         .iter()
         .map(|(number, address)| {
             format!("    case \"{number}\":\n        $ru = \"sip:{number}@{address}\";\n        break;\n")
         })
         .collect();
+    let phones = phones.concat();
     include_str!("kamailio.cfg")
         .replace("@LISTEN@", &listen.to_string())
         .replace("@GATEWAY@", &gateway.to_string())

@@ -277,7 +277,8 @@ fn person_ldif(user: &str, name: &str, extension: &str, password: &str) -> Strin
 }
 
 fn group_ldif(group: &str, members: &[&str]) -> String {
-    let members: String = members.iter().map(|user| format!("member: uid={user},ou=people,{BASE}\n")).collect();
+    let members: Vec<String> = members.iter().map(|user| format!("member: uid={user},ou=people,{BASE}\n")).collect();
+    let members = members.concat();
     format!("dn: cn={group},ou=groups,{BASE}\nobjectClass: groupOfNames\ncn: {group}\n{members}\n")
 }
 
