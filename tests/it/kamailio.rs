@@ -89,6 +89,9 @@ async fn alice_transfers(alice: &mut Agent, call_id: &str, phones: [&mut Phone; 
     let heard = hears(first, OTHER_HZ).await;
     assert!(heard.seconds >= HEARD_MIN, "{heard}");
     second.hang_up().await.unwrap();
+    // Its call with alice, and the one that came of it.
+    first.ended().await.unwrap();
+    first.ended().await.unwrap();
 }
 
 /// The phone's transfer: alice stays, and talks to another.

@@ -4,6 +4,13 @@ use std::collections::BTreeSet;
 
 use crate::sip::message::{Method, Request, Response};
 
+/// Who sent an INVITE: within a call, both may use the same `CSeq` number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Caller {
+    Pbx,
+    Gateway,
+}
+
 #[derive(Debug, Default)]
 pub(super) struct Load {
     calls_max: Option<usize>,
@@ -14,8 +21,8 @@ pub(super) struct Load {
     lingering: BTreeSet<String>,
     /// New INVITEs that got their 100.
     taken: BTreeSet<String>,
-    /// INVITEs that begin calls: the PBX's, and the gateway's.
-    new: BTreeSet<(String, u32)>,
+    /// INVITEs that begin calls.
+    new: BTreeSet<(Caller, String, u32)>,
 }
 
 impl Load {
@@ -33,28 +40,28 @@ impl Load {
         if request.method == Method::Refer {
             self.lingering.insert(call.to_owned());
         }
-        self.note_new(request);
+        self.note_new(Caller::Pbx, request);
     }
 
     /// The gateway sent a request.
     pub(super) fn asks(&mut self, request: &Request) {
-        if self.note_new(request) {
+        if self.note_new(Caller::Gateway, request) {
             self.live.insert(request.headers.call_id().unwrap_or_default().to_owned());
         }
     }
 
-    fn note_new(&mut self, request: &Request) -> bool {
+    fn note_new(&mut self, caller: Caller, request: &Request) -> bool {
         let is_new = request.method == Method::Invite && request.headers.to().is_ok_and(|to| to.tag().is_none());
         if is_new {
             let number = request.headers.cseq().map_or(0, |cseq| cseq.number);
-            self.new.insert((request.headers.call_id().unwrap_or_default().to_owned(), number));
+            self.new.insert((caller, request.headers.call_id().unwrap_or_default().to_owned(), number));
         }
         is_new
     }
 
     /// A response reached the gateway.
     pub(super) fn answered(&mut self, response: &Response) {
-        self.ended_by(response);
+        self.ended_by(Caller::Gateway, response);
         // A second phone answered: its BYE is not the other's.
         if response.status.is_success()
             && response.headers.to().is_ok_and(|to| to.tag().is_some_and(|tag| tag.ends_with("fork")))
@@ -66,7 +73,7 @@ impl Load {
     /// The gateway sent a response.
     pub(super) fn answers(&mut self, response: &Response, faults: &mut Vec<String>) {
         let call = response.headers.call_id().unwrap_or_default().to_owned();
-        if self.is_new(response) {
+        if self.is_new(Caller::Pbx, response) {
             if response.status.as_u16() == 100 {
                 self.taken.insert(call.clone());
                 self.live.insert(call.clone());
@@ -80,23 +87,23 @@ impl Load {
                 ));
             }
         }
-        self.ended_by(response);
+        self.ended_by(Caller::Pbx, response);
     }
 
     /// The INVITE was refused, or a BYE is done with.
-    fn ended_by(&mut self, response: &Response) {
+    fn ended_by(&mut self, caller: Caller, response: &Response) {
         let call = response.headers.call_id().unwrap_or_default();
         let is_bye = response.headers.cseq().is_ok_and(|cseq| cseq.method == Method::Bye);
-        let is_refused = self.is_new(response) && response.status.as_u16() >= 300;
+        let is_refused = self.is_new(caller, response) && response.status.as_u16() >= 300;
         let ends = is_refused || (is_bye && !response.status.is_provisional());
         if ends && !self.lingering.contains(call) {
             self.live.remove(call);
         }
     }
 
-    fn is_new(&self, response: &Response) -> bool {
+    fn is_new(&self, caller: Caller, response: &Response) -> bool {
         let Ok(cseq) = response.headers.cseq() else { return false };
         let call = response.headers.call_id().unwrap_or_default().to_owned();
-        cseq.method == Method::Invite && self.new.contains(&(call, cseq.number))
+        cseq.method == Method::Invite && self.new.contains(&(caller, call, cseq.number))
     }
 }
