@@ -10,7 +10,6 @@ use tokio::sync::mpsc;
 use crate::clock::Clock;
 use crate::demo::agent::AgentEvent;
 use crate::demo::agent::peer::{AgentPeer, PeerEvent};
-use crate::demo::agent::signaling::tell;
 use crate::demo::agent::sound::{Mode, Outgoing, Sound};
 use crate::demo::ladder::{Ladder, Party};
 
@@ -148,7 +147,7 @@ impl Media {
             tokio::select! {
                 order = orders.recv() => match order {
                     Some(Order::Speak) => self.speaking = true,
-                    Some(Order::Report) => tell(&reports.1, AgentEvent::Report { call_id: reports.0.clone(), heard: self.take_heard() }),
+                    Some(Order::Report) => AgentEvent::Report { call_id: reports.0.clone(), heard: self.take_heard() }.tell(&reports.1),
                     Some(Order::End) | None => return Ok(()),
                 },
                 () = tokio::time::sleep_until(due.into()) => self.peer.handle_timeout(self.clock.now())?,

@@ -134,6 +134,15 @@ pub enum AgentEvent {
 }
 
 impl AgentEvent {
+    /// Nobody has to read an agent's events.
+    fn tell(self, owner: &mpsc::Sender<Self>) {
+        if owner.try_send(self).is_err() {
+            tracing::trace!("an agent's event was not read");
+        }
+    }
+}
+
+impl AgentEvent {
     /// What was heard, if the event is a call's end.
     pub fn heard(&self) -> Option<Heard> {
         if let Self::Ended { heard, .. } = self { Some(heard.clone()) } else { None }

@@ -44,14 +44,7 @@ pub(super) async fn stay_connected(
         };
         let reason = format!("{reason:#}");
         tracing::debug!(user = options.user, reason, "an agent lost its connection");
-        tell(&events, AgentEvent::Disconnected { reason });
-    }
-}
-
-/// Nobody has to read an agent's events.
-pub(super) fn tell(events: &mpsc::Sender<AgentEvent>, event: AgentEvent) {
-    if events.try_send(event).is_err() {
-        tracing::trace!("an agent's event was not read");
+        AgentEvent::Disconnected { reason }.tell(&events);
     }
 }
 
@@ -174,7 +167,7 @@ impl<'a> Session<'a> {
         self.note(Party::Gateway, Party::Agent, method);
         match method {
             "call.incoming" => {
-                tell(self.events, AgentEvent::Incoming { call_id: call_id.clone(), from: field("from") });
+                AgentEvent::Incoming { call_id: call_id.clone(), from: field("from") }.tell(self.events);
                 self.ask("call.alerting", json!({"call_id": call_id})).await?;
                 self.connect(&call_id, &field("sdp")).await?;
                 self.answer_later(call_id);
@@ -191,7 +184,7 @@ impl<'a> Session<'a> {
             }
             _ => {
                 if let Some(event) = told(method, call_id, &params)? {
-                    tell(self.events, event);
+                    event.tell(self.events);
                 }
                 Ok(())
             }
@@ -209,12 +202,12 @@ impl<'a> Session<'a> {
     fn take_answer(&self, method: &'static str, message: &Value) -> Result<()> {
         let Some(error) = message.get("error") else {
             if method == "agent.set_state" {
-                tell(self.events, AgentEvent::LoggedIn);
+                AgentEvent::LoggedIn.tell(self.events);
             }
             return Ok(());
         };
         self.note(Party::Gateway, Party::Agent, &format!("error to {method}"));
-        tell(self.events, AgentEvent::Refused { method: method.to_owned(), error: error.to_string() });
+        AgentEvent::Refused { method: method.to_owned(), error: error.to_string() }.tell(self.events);
         if matches!(method, "session.open" | "agent.set_state") {
             return Err(anyhow!("the gateway refused {method}: {error}"));
         }
@@ -228,7 +221,7 @@ impl<'a> Session<'a> {
         let (media, answer) = match made {
             Ok(made) => made,
             Err(error) => {
-                tell(self.events, AgentEvent::Refused { method: "offer".to_owned(), error: format!("{error:#}") });
+                AgentEvent::Refused { method: "offer".to_owned(), error: format!("{error:#}") }.tell(self.events);
                 return self.ask("call.reject", json!({"call_id": call_id})).await;
             }
         };
@@ -261,7 +254,7 @@ impl<'a> Session<'a> {
         match self.calls.get_mut(call_id) {
             Some(call) => call.ended = Some(reason),
             None => {
-                tell(self.events, AgentEvent::Ended { call_id: call_id.to_owned(), reason, heard: Heard::default() });
+                AgentEvent::Ended { call_id: call_id.to_owned(), reason, heard: Heard::default() }.tell(self.events);
             }
         }
     }
@@ -269,7 +262,7 @@ impl<'a> Session<'a> {
     fn media_ended(&mut self, (call_id, heard): (String, Heard)) {
         let call = self.calls.remove(&call_id);
         let reason = call.and_then(|call| call.ended).unwrap_or_else(|| "the media ended first".to_owned());
-        tell(self.events, AgentEvent::Ended { call_id, reason, heard });
+        AgentEvent::Ended { call_id, reason, heard }.tell(self.events);
     }
 
     fn note(&self, from: Party, to: Party, text: &str) {
