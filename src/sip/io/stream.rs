@@ -41,6 +41,8 @@ const READ_BYTES: usize = 16_384;
 /// Connections that the kernel holds until we accept them.
 const BACKLOG: i32 = 1_024;
 
+/// How long nobody is accepted after a failure: out of descriptors, accepting again at once would spin.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// How long a closed connection is still read.
 const LINGER: Duration = Duration::from_millis(500);
 /// Keeps a connection alive, and asks the peer to say that it lives (RFC 5626 3.5.1).
@@ -98,9 +100,8 @@ impl Streams {
             match accepted {
                 Ok((stream, remote)) => self.admit(stream, remote, transport),
                 Err(error) => {
-                    // Out of descriptors: accepting again at once would spin.
                     tracing::warn!(%error, "tcp accept");
-                    tokio::time::sleep(Duration::from_millis(100)).await;
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
             }
         }

@@ -108,8 +108,8 @@ fn header_param(text: &str) -> Option<(&str, Option<&str>)> {
         return scan::is_token(name).then_some((name, None));
     };
     let (name, value) = (scan::trim(name), scan::trim(value));
-    let is_value = match scan::quoted_string(value) {
-        Some((_, rest)) => rest.is_empty(),
+    let is_value = match scan::after_quoted_string(value) {
+        Some(rest) => rest.is_empty(),
         // Tokens, hosts and, for peers that forget the brackets, bare IPv6 addresses (RFC 5118 4.5).
         None => {
             !value.is_empty() && value.bytes().all(|byte| byte > b' ' && byte != 0x7F && !b"\"<>,;".contains(&byte))

@@ -163,7 +163,7 @@ fn refuse_request(start_line: &str, headers: &Headers, status: StatusCode, why: 
 }
 
 /// A To tag that is the same for each copy of a request (RFC 3261 8.2.7): FNV-1a over what names it.
-fn stateless_tag(headers: &Headers) -> String {
+pub(crate) fn stateless_tag(headers: &Headers) -> String {
     let hash = headers
         .iter()
         .flat_map(|(_, value)| value.bytes().chain([0]))

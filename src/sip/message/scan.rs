@@ -79,21 +79,17 @@ impl<'a> Iterator for Pieces<'a> {
 
 /// Reads a quoted string at the start of `text`: its unescaped content, and what follows the closing quote.
 pub(crate) fn quoted_string(text: &str) -> Option<(String, &str)> {
-    let inner = text.strip_prefix('"')?;
-    let mut content = String::new();
+    let rest = after_quoted_string(text)?;
+    let inner = text.strip_suffix(rest)?.strip_prefix('"')?.strip_suffix('"')?;
+    let mut content = String::with_capacity(inner.len());
     let mut escaped = false;
-    for (at, c) in inner.char_indices() {
-        match c {
-            _ if escaped => {
-                content.push(c);
-                escaped = false;
-            }
-            '\\' => escaped = true,
-            '"' => return Some((content, inner.get(at + 1..)?)),
-            _ => content.push(c),
+    for c in inner.chars() {
+        escaped = c == '\\' && !escaped;
+        if !escaped {
+            content.push(c);
         }
     }
-    None
+    Some((content, rest))
 }
 
 /// What follows the quoted string at the start of `text`.

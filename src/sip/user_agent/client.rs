@@ -180,9 +180,11 @@ impl UserAgent {
 
     /// A request too large for a datagram takes TCP where the target offers it (RFC 3261 18.1.1).
     fn path_for_size(&self, trunk: usize, request: &mut Request, flow: Flow) -> (Flow, Option<Flow>) {
-        let is_large = flow.transport == Transport::Udp && request.to_bytes().len() > limits::SIP_UDP_REQUEST_BYTES_MAX;
+        // The size is looked at last: it costs a whole serialisation, and most trunks have no other way.
         let trunk = self.config.trunks.get(trunk).filter(|trunk| {
-            is_large && trunk.targets.iter().any(|target| target.tcp_for_large && target.address == flow.remote)
+            flow.transport == Transport::Udp
+                && trunk.targets.iter().any(|target| target.tcp_for_large && target.address == flow.remote)
+                && request.to_bytes().len() > limits::SIP_UDP_REQUEST_BYTES_MAX
         });
         let Some(stream) = trunk.and_then(|trunk| self.config.path_to(trunk, Transport::Tcp, flow.remote)) else {
             return (flow, None);

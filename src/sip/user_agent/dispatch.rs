@@ -82,19 +82,12 @@ impl UserAgent {
         }
         let path = reach::reply_path(flow, &mut request, Quirks::default());
         let response = Response::for_request(&request, StatusCode::FORBIDDEN);
-        self.send_stateless(&path, response, &request);
+        self.send_stateless(&path, response);
     }
 
-    /// Sends a response that leaves nothing behind. Its To tag is the request's own name, so that each retransmission
-    /// gets the same (RFC 3261 8.2.7).
-    fn send_stateless(&mut self, path: &reach::ReplyPath, mut response: Response, request: &Request) {
-        let name = request.headers.top_branch().unwrap_or_default();
-        let call = request.headers.call_id().unwrap_or_default();
-        let hash = name
-            .bytes()
-            .chain(call.bytes())
-            .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
-        response.set_to_tag(&format!("{hash:016x}"));
+    /// Sends a response that leaves nothing behind.
+    fn send_stateless(&mut self, path: &reach::ReplyPath, mut response: Response) {
+        response.set_to_tag(&sanity::stateless_tag(&response.headers));
         response.headers.push(HeaderName::Server, self.config.product.clone());
         self.output.push_back(Output::Send { flow: path.flow, bytes: response.to_bytes() });
     }
@@ -112,7 +105,7 @@ impl UserAgent {
             let retry_after = Some(self.config.overload_retry_after);
             let refusal = Refusal { retry_after, ..Refusal::new(StatusCode::SERVICE_UNAVAILABLE) };
             let response = Response::refusing(&request, &refusal, "");
-            self.send_stateless(&path, response, &request);
+            self.send_stateless(&path, response);
         } else {
             let refusal = self.inspect(trunk, &key, &request);
             self.note_forced_rport(trunk, &flow, &path, &request);
