@@ -139,7 +139,11 @@ impl Media {
             }
             worker::Command::SetGate { call, gate } => self.gate(*call, *gate, now),
             worker::Command::StartTap { tap, .. } => self.tap = Some(*tap),
-            worker::Command::StopTap { .. } => self.tap = None,
+            worker::Command::StopTap { call, tap } => {
+                self.tap = self.tap.filter(|running| running != tap);
+                let kind = worker::EventKind::TapStopped { tap: *tap };
+                self.say(Word::Worker(worker::Event { call: *call, leg: None, kind }), now);
+            }
             worker::Command::Close { call } => {
                 self.book.closed = true;
                 self.say(Word::Worker(worker::Event { call: *call, leg: None, kind: worker::EventKind::Closed }), now);

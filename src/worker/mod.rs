@@ -123,7 +123,7 @@ pub enum Command {
         /// The name under which frames leave.
         tap: TapId,
     },
-    /// Stops the tap, after the frames already received.
+    /// Stops the tap, after the frames already received. Answered by `TapStopped`, also where that tap is not running.
     StopTap {
         /// The call.
         call: CallId,
@@ -151,6 +151,21 @@ pub enum Command {
         leg: LegId,
         /// On or off.
         on: bool,
+    },
+    /// From now on the near side of the call, which was a browser, is the session of another call: what its trunk says
+    /// is heard on our trunk, and ours on its. Each of the two is told by its own command; what comes from a partner
+    /// that is not joined to us is dropped and counted. Idempotent.
+    ///
+    /// Browser legs that are still there are joined no longer, whether they are closed before or after. Ringback stops
+    /// and mute is lifted; gate, local hold and tap stay as they were told. A partner that ends leaves silence: the call
+    /// goes on until its own end.
+    Join {
+        /// The call.
+        call: CallId,
+        /// The other call.
+        partner: CallId,
+        /// The number of the worker that has the other call: its place among the workers of this node, from 0.
+        worker: usize,
     },
     /// Ends one leg; its ports drain before reuse.
     CloseLeg {
@@ -184,6 +199,7 @@ impl Command {
             | Self::StopTap { call, .. }
             | Self::SetRingback { call, .. }
             | Self::PlayHold { call, .. }
+            | Self::Join { call, .. }
             | Self::CloseLeg { call, .. }
             | Self::Close { call } => *call,
         }
@@ -295,6 +311,12 @@ pub enum EventKind {
     },
     /// The recorder's ring was full: frames of this tap were lost.
     TapOverflow {
+        /// The tap.
+        tap: TapId,
+    },
+    /// The last frame of this tap was handed to the recorder's ring: nothing more comes under its name. `Closed` says
+    /// the same of every tap of the call.
+    TapStopped {
         /// The tap.
         tap: TapId,
     },

@@ -188,16 +188,13 @@ impl Session {
                 self.tap = Some(tap);
                 self.pipeline.start_tap(tap, now);
             }
-            Command::StopTap { tap, .. } if self.tap == Some(tap) => {
-                self.tap = None;
-                self.pipeline.stop_tap();
-            }
+            Command::StopTap { tap, .. } => self.stop_tap(tap, now),
             Command::PlayHold { leg, on, .. } if self.trunks.contains_key(&leg) => {
                 self.held = on;
                 self.pipeline.set_held(on, now);
             }
-            // A tap that was replaced, a leg that is not joined: nothing to do.
-            Command::StopTap { .. } | Command::SendDtmf { .. } | Command::PlayHold { .. } => {}
+            // A leg that is not joined: nothing to do.
+            Command::SendDtmf { .. } | Command::PlayHold { .. } | Command::Join { .. } => {}
             Command::SetRingback { leg, on, .. } => {
                 self.activate(leg, now);
                 self.ringback = on;
@@ -308,6 +305,16 @@ impl Session {
             Admission::Told(reason) => self.event(Some(leg), EventKind::MediaRejected { reason, source }),
             Admission::Taken(_) | Admission::Dropped => {}
         }
+    }
+
+    /// What the pipeline still held of the tap leaves before the word that there is no more.
+    fn stop_tap(&mut self, tap: TapId, now: Instant) {
+        if self.tap == Some(tap) {
+            self.tap = None;
+            self.pipeline.stop_tap();
+        }
+        self.drain_pipeline(now);
+        self.event(None, EventKind::TapStopped { tap });
     }
 
     fn set_muted(&mut self, leg: LegId, muted: bool, now: Instant) {

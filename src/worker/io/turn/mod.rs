@@ -250,12 +250,19 @@ impl Turn {
     pub(in crate::worker::io) fn command(&mut self, command: Command, now: Instant) {
         let (call, new_leg) = (command.call(), command.new_leg());
         if !self.sessions.contains_key(&call) && (new_leg.is_none() || !self.open_session(call, now)) {
-            if new_leg.is_some() {
-                self.emit(Event { call, leg: new_leg, kind: EventKind::LegFailed { reason: LegFailure::WorkerFull } });
-            }
-            return;
+            return self.answer_without_session(&command);
         }
         self.with_session(call, now, |session| session.handle(Input::Command(command), now));
+    }
+
+    /// Whoever waits for an answer gets one.
+    fn answer_without_session(&mut self, command: &Command) {
+        let (call, leg) = (command.call(), command.new_leg());
+        if leg.is_some() {
+            self.emit(Event { call, leg, kind: EventKind::LegFailed { reason: LegFailure::WorkerFull } });
+        } else if let Command::StopTap { tap, .. } = *command {
+            self.emit(Event { call, leg: None, kind: EventKind::TapStopped { tap } });
+        }
     }
 
     pub(in crate::worker::io) fn close_all(&mut self, now: Instant) {
