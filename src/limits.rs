@@ -143,6 +143,8 @@ pub const CALL_RECORDS_WAITING: usize = 100_000;
 pub const CALL_RECORDS_QUEUE: usize = 4_096;
 /// Commands waiting for one worker.
 pub const WORKER_COMMANDS: usize = 1_024;
+/// Packets of joined calls waiting for one worker: 100 ms of 200 calls.
+pub const WORKER_CROSSINGS: usize = 1_024;
 /// Events waiting to leave one worker.
 pub const WORKER_EVENTS: usize = 4_096;
 /// Commands waiting for the SIP task.

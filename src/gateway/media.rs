@@ -13,6 +13,7 @@ use crate::recording::io::thread::TapSource;
 use crate::webrtc::Certificate;
 use crate::worker::Event;
 use crate::worker::io::Config as WorkerConfig;
+use crate::worker::io::Outlets;
 use crate::worker::io::recorder_ring;
 use crate::worker::io::thread::WorkerHandle;
 use crate::worker::io::thread::WorkerThread;
@@ -44,14 +45,15 @@ pub(super) fn start(
     let certificate = Certificate::generate().context("the DTLS certificate cannot be made")?;
     let mut workers = Vec::with_capacity(count);
     let mut sources: Vec<Box<dyn TapSource>> = Vec::with_capacity(count);
-    for number in 0..count {
-        let (producer, consumer) = recorder_ring::ring();
+    let places = crate::worker::io::partners(count).context("the queues between the workers cannot be made")?;
+    for (number, partners) in places.into_iter().enumerate() {
+        let (tap, consumer) = recorder_ring::ring();
         sources.push(Box::new(Ring(consumer)));
         let settings = of_worker(&config.worker, number, count)?;
         let chance = base.chance();
-        let worker =
-            crate::worker::io::spawn(settings, base.clock, certificate.clone(), chance, events.clone(), producer)
-                .context("[media] a worker cannot be started")?;
+        let outlets = Outlets { events: events.clone(), tap, partners };
+        let worker = crate::worker::io::spawn(settings, base.clock, certificate.clone(), chance, outlets)
+            .context("[media] a worker cannot be started")?;
         tracing::info!(number, browser_port = %worker.0.browser_port(), "media worker started");
         workers.push(worker);
     }

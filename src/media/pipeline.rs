@@ -79,6 +79,14 @@ impl Pipeline {
         self.to_agent.connect_peer(audio);
     }
 
+    /// Another takes the browser's place: its stream begins anew with its next packet, and it is sent `audio`. What the
+    /// trunk hears of us is one stream all the while.
+    pub fn replace_peer(&mut self, audio: PeerAudio, now: Instant) {
+        self.from_peer = ReceiveStream::new(audio.codec.clock_hz(), self.config.reorder_hold, now);
+        self.to_trunk.resync();
+        self.to_agent.connect_peer(audio);
+    }
+
     /// Says what was negotiated with the trunk; again at every change (hold, resume, another codec).
     pub fn connect_trunk(&mut self, audio: TrunkAudio, now: Instant) {
         let before = self.trunk.replace(audio);

@@ -116,6 +116,7 @@ impl ToAgent {
     pub(crate) fn connect_peer(&mut self, peer: PeerAudio) {
         if peer.codec != self.peer.codec {
             self.digits_out = EventSender::new(peer.codec.clock_hz());
+            self.marker = true;
         }
         self.peer = peer;
     }
@@ -384,16 +385,12 @@ impl ToAgent {
         let stamp = self.stream.stamp(units, payload.len());
         self.packets_sent += 1;
         out.push(Output::ToPeer(ToPeer {
+            ssrc: self.stream.ssrc(),
             kind,
             sequence: stamp.sequence,
             timestamp: stamp.timestamp,
             marker,
-            payload: Bytes::filled(|bytes| {
-                for (to, from) in bytes.iter_mut().zip(payload) {
-                    *to = *from;
-                }
-                payload.len()
-            }),
+            payload: Bytes::copied(payload),
         }));
     }
 }

@@ -235,7 +235,8 @@ impl ToTrunk {
         self.epoch += 1;
     }
 
-    fn resync(&mut self) {
+    /// The source's stream begins anew, or is another's.
+    pub(crate) fn resync(&mut self) {
         self.decoder.reset();
         self.lost = 0;
         if self.clock.take().is_some() {

@@ -157,6 +157,16 @@ impl<const N: usize> Bytes<N> {
         Self { bytes, len }
     }
 
+    /// A copy of `from`, cut at `N`.
+    pub fn copied(from: &[u8]) -> Self {
+        Self::filled(|bytes| {
+            for (to, from) in bytes.iter_mut().zip(from) {
+                *to = *from;
+            }
+            from.len()
+        })
+    }
+
     /// The bytes.
     pub fn as_slice(&self) -> &[u8] {
         self.bytes.get(..self.len).unwrap_or_default()
@@ -176,9 +186,11 @@ impl<const N: usize> std::fmt::Debug for Bytes<N> {
     }
 }
 
-/// One RTP payload for the browser, and how to stamp it.
+/// One RTP payload for the browser, or for the pipeline of a partner in its place, and how to stamp it.
 #[derive(Debug, Clone, Copy)]
 pub struct ToPeer {
+    /// Whose stream. A browser's transport may have one of its own.
+    pub ssrc: u32,
     /// What it carries: the payload type follows from it.
     pub kind: PeerPayload,
     /// Extended sequence number: starts below 65,536 and only grows; a gap is a loss on the trunk's side.
@@ -189,6 +201,20 @@ pub struct ToPeer {
     pub marker: bool,
     /// The payload.
     pub payload: Bytes<PAYLOAD_BYTES_MAX>,
+}
+
+impl ToPeer {
+    /// The packet as it arrives at the pipeline of a partner.
+    pub fn arrived(&self) -> PeerPacket<'_> {
+        PeerPacket {
+            ssrc: self.ssrc,
+            sequence: (self.sequence & 0xffff) as u16,
+            timestamp: self.timestamp,
+            marker: self.marker,
+            kind: self.kind,
+            payload: &self.payload,
+        }
+    }
 }
 
 /// What a pipeline wants done, or reports.

@@ -1,6 +1,7 @@
 //! The worker's shell: its thread, its sockets, its ports, and the ring to the recorder.
 
 pub mod config;
+pub mod partners;
 pub mod ports;
 pub mod recorder_ring;
 pub mod thread;
@@ -8,6 +9,8 @@ mod turn;
 pub mod udp;
 
 pub use config::Config;
+pub use partners::Partners;
+pub use partners::partners;
 pub use recorder_ring::TapConsumer;
 pub use recorder_ring::TapProducer;
 pub use recorder_ring::ring;
@@ -16,6 +19,7 @@ pub use thread::SpawnError;
 pub use thread::WorkerHandle;
 pub use thread::WorkerThread;
 pub use thread::spawn;
+pub use turn::Outlets;
 
 #[cfg(test)]
 mod tests;

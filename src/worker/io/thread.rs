@@ -2,7 +2,6 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering;
@@ -14,12 +13,11 @@ use std::time::Duration;
 use std::time::Instant;
 
 use rand::rngs::StdRng;
-use rustix::event::EventfdFlags;
 use rustix::event::Timespec;
 use rustix::event::epoll;
 
 use super::Config;
-use super::recorder_ring::TapProducer;
+use super::partners::Bell;
 use super::turn::Outlets;
 use super::turn::Turn;
 use super::udp::BrowserSocket;
@@ -29,7 +27,6 @@ use crate::media::vocabulary;
 use crate::webrtc;
 use crate::webrtc::Certificate;
 use crate::worker::Command;
-use crate::worker::Event;
 
 /// Batches taken from the browser port in one turn.
 const BATCHES_PER_TURN: usize = 8;
@@ -71,7 +68,7 @@ pub struct Full;
 #[derive(Debug, Clone)]
 pub struct WorkerHandle {
     commands: SyncSender<Command>,
-    wake: Arc<OwnedFd>,
+    bell: Bell,
     stop: Arc<AtomicBool>,
     browser: SocketAddr,
 }
@@ -95,7 +92,7 @@ impl WorkerHandle {
         if self.commands.try_send(command).is_err() {
             return Err(Full);
         }
-        self.wake();
+        self.bell.ring();
         Ok(())
     }
 
@@ -107,23 +104,17 @@ impl WorkerHandle {
     /// Ends every session, with `Closed` for each, then the thread.
     pub fn shutdown(&self) {
         self.stop.store(true, Ordering::Release);
-        self.wake();
-    }
-
-    fn wake(&self) {
-        // A full counter wakes as well as one more would.
-        rustix::io::write(&*self.wake, &1_u64.to_ne_bytes()).ok();
+        self.bell.ring();
     }
 }
 
-/// Starts a worker. Events leave with `try_send`; what does not fit waits in the worker, and statistics are dropped first.
+/// Starts a worker.
 pub fn spawn(
     config: Config,
     clock: Clock,
     certificate: Certificate,
     rng: StdRng,
-    events: tokio::sync::mpsc::Sender<Event>,
-    tap: TapProducer,
+    outlets: Outlets,
 ) -> Result<(WorkerHandle, WorkerThread), SpawnError> {
     let address = config.browser_bind;
     let browser = BrowserSocket::bind(address).map_err(|source| SpawnError::Bind { address, source })?;
@@ -137,21 +128,20 @@ pub fn spawn(
 
     let failed = |error: rustix::io::Errno| SpawnError::Thread(error.into());
     let queue = epoll::create(epoll::CreateFlags::CLOEXEC).map_err(failed)?;
-    let wake = rustix::event::eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).map_err(failed)?;
-    let wake = Arc::new(wake);
-    epoll::add(&queue, &*wake, epoll::EventData::new_u64(WAKE), epoll::EventFlags::IN).map_err(failed)?;
+    let bell = outlets.partners.bell().clone();
+    epoll::add(&queue, &bell, epoll::EventData::new_u64(WAKE), epoll::EventFlags::IN).map_err(failed)?;
     epoll::add(&queue, &browser, epoll::EventData::new_u64(BROWSER), epoll::EventFlags::IN).map_err(failed)?;
 
     let (sender, commands) = sync_channel(WORKER_COMMANDS);
     let stop = Arc::new(AtomicBool::new(false));
     let session = crate::worker::session::Config { peer, media };
-    let turn = Turn::new(config, session, rng, queue, Outlets { events, tap }, clock.now());
-    let worker = Worker { turn, browser, commands, wake: Arc::clone(&wake), stop: Arc::clone(&stop), clock };
+    let turn = Turn::new(config, session, rng, queue, outlets, clock.now());
+    let worker = Worker { turn, browser, commands, bell: bell.clone(), stop: Arc::clone(&stop), clock };
     let thread = std::thread::Builder::new()
         .name("media-worker".to_owned())
         .spawn(move || worker.run())
         .map_err(SpawnError::Thread)?;
-    Ok((WorkerHandle { commands: sender, wake, stop, browser: bound }, WorkerThread(thread)))
+    Ok((WorkerHandle { commands: sender, bell, stop, browser: bound }, WorkerThread(thread)))
 }
 
 fn candidates(config: &Config, bound: SocketAddr) -> Result<Vec<SocketAddr>, SpawnError> {
@@ -165,7 +155,7 @@ struct Worker {
     turn: Turn,
     browser: BrowserSocket,
     commands: Receiver<Command>,
-    wake: Arc<OwnedFd>,
+    bell: Bell,
     stop: Arc<AtomicBool>,
     clock: Clock,
 }
@@ -173,21 +163,24 @@ struct Worker {
 impl Worker {
     fn run(mut self) {
         let mut ready: Vec<epoll::Event> = Vec::with_capacity(64);
-        let mut commands_left = false;
+        let mut work_left = false;
         while !self.stop.load(Ordering::Acquire) {
-            self.wait(&mut ready, commands_left);
+            self.wait(&mut ready, work_left);
             let now = self.clock.now();
             self.turn.begin(now);
             for event in &ready {
                 match event.data.u64() {
-                    WAKE => self.clear_wake(),
+                    WAKE => self.bell.clear(),
                     BROWSER => self.receive(now),
                     token => self.turn.trunk_readable(token, now),
                 }
             }
             self.send();
             self.turn.timers(now);
-            commands_left = self.take_commands(now);
+            self.turn.take_crossings(now);
+            let commands_left = self.take_commands(now);
+            // Commands may have made some more; the worker does not sleep on its own queue.
+            work_left = self.turn.take_crossings(now) || commands_left;
             self.end();
         }
         let now = self.clock.now();
@@ -228,10 +221,6 @@ impl Worker {
     fn end(&mut self) {
         self.send();
         self.turn.end();
-    }
-
-    fn clear_wake(&self) {
-        rustix::io::read(&*self.wake, &mut [0; 8]).ok();
     }
 
     /// Whether some are left for the next turn.

@@ -23,11 +23,13 @@ pub(super) struct Agent {
     pub(super) peer: Peer,
     pub(super) negotiated: Option<Negotiated>,
     pub(super) muted: bool,
+    /// What the pipeline had counted of this leg when a partner took its place.
+    pub(super) counted: LegCounters,
 }
 
 impl Agent {
-    pub(super) const fn new(peer: Peer) -> Self {
-        Self { peer, negotiated: None, muted: false }
+    pub(super) fn new(peer: Peer) -> Self {
+        Self { peer, negotiated: None, muted: false, counted: LegCounters::default() }
     }
 
     /// What the pipeline sends to this browser, once that is known.

@@ -5,6 +5,7 @@ use std::time::Instant;
 use super::Output;
 use super::Session;
 use super::agent;
+use super::partner::Near;
 use super::trunk::Outgoing;
 use crate::ids::LegId;
 use crate::media::vocabulary;
@@ -18,7 +19,7 @@ impl Session {
         while let Some(output) = self.agents.get_mut(&leg).and_then(|agent| agent.peer.poll_output()) {
             match output {
                 webrtc::Output::Transmit { to, bytes, .. } => self.outputs.push_back(Output::ToPeer { to, bytes }),
-                webrtc::Output::Rtp(rtp) if self.active_agent == Some(leg) => {
+                webrtc::Output::Rtp(rtp) if self.near == Near::Browser(leg) => {
                     self.pipeline.handle_peer_rtp(agent::packet(&rtp), now);
                 }
                 webrtc::Output::Connected(negotiated) => self.peer_connected(leg, negotiated, now),
@@ -29,7 +30,7 @@ impl Session {
                     self.remove_agent(leg, now);
                 }
                 // What the browser reports lost decides whether its Opus carries forward error correction.
-                webrtc::Output::Stats(stats) if self.active_agent == Some(leg) => {
+                webrtc::Output::Stats(stats) if self.near == Near::Browser(leg) => {
                     self.pipeline.set_peer_loss(stats.remote_loss.unwrap_or_default());
                 }
                 webrtc::Output::Rtp(_) | webrtc::Output::Stats(_) => {}
@@ -41,8 +42,8 @@ impl Session {
         if let Some(agent) = self.agents.get_mut(&leg) {
             agent.negotiated = Some(negotiated);
         }
-        if self.active_agent == Some(leg) {
-            self.join_agent(now);
+        if self.near == Near::Browser(leg) {
+            self.join_near(now);
         }
         self.event(Some(leg), EventKind::PeerConnected);
     }
@@ -52,7 +53,7 @@ impl Session {
             match output {
                 vocabulary::Output::ToTrunkRtp(bytes) => self.send_to_trunk(false, &bytes),
                 vocabulary::Output::ToTrunkRtcp(bytes) => self.send_to_trunk(true, &bytes),
-                vocabulary::Output::ToPeer(packet) => self.send_to_agent(&packet, now),
+                vocabulary::Output::ToPeer(packet) => self.send_to_near(packet, now),
                 vocabulary::Output::Tap(frame) => self.outputs.push_back(Output::Tap(frame)),
                 vocabulary::Output::Dtmf { from, digit, duration_ms } => {
                     let leg = self.leg_of(from);
@@ -66,17 +67,24 @@ impl Session {
         }
     }
 
-    fn send_to_agent(&mut self, packet: &vocabulary::ToPeer, now: Instant) {
-        let Some(leg) = self.active_agent else { return };
-        if let Some(agent) = self.agents.get_mut(&leg) {
-            agent.send(packet, now);
-            self.drain_peer(leg, now);
+    fn send_to_near(&mut self, packet: vocabulary::ToPeer, now: Instant) {
+        match self.near {
+            Near::Nobody => {}
+            Near::Browser(leg) => {
+                if let Some(agent) = self.agents.get_mut(&leg) {
+                    agent.send(&packet, now);
+                    self.drain_peer(leg, now);
+                }
+            }
+            Near::Partner { call: partner, worker } => {
+                self.outputs.push_back(Output::ToPartner { partner, worker, packet });
+            }
         }
     }
 
     const fn leg_of(&self, side: Side) -> Option<LegId> {
         match side {
-            Side::Agent => self.active_agent,
+            Side::Agent => self.near.browser(),
             Side::Trunk => self.active_trunk,
         }
     }
@@ -123,9 +131,9 @@ impl Session {
             return;
         }
         self.outputs.push_back(Output::PeerClosed { leg });
-        if self.active_agent == Some(leg) {
-            self.active_agent = self.agents.keys().next().copied();
-            self.join_agent(now);
+        if self.near == Near::Browser(leg) {
+            self.near = self.agents.keys().next().map_or(Near::Nobody, |next| Near::Browser(*next));
+            self.join_near(now);
         }
     }
 
@@ -141,8 +149,8 @@ impl Session {
     }
 
     fn report_agent(&mut self, leg: LegId) {
-        let counted = if self.active_agent == Some(leg) { self.pipeline.peer_stats() } else { LegCounters::default() };
-        if let Some(stats) = self.agents.get(&leg).map(|agent| agent.stats(&counted)) {
+        let live = (self.near == Near::Browser(leg)).then(|| self.pipeline.peer_stats());
+        if let Some(stats) = self.agents.get(&leg).map(|agent| agent.stats(&live.unwrap_or(agent.counted))) {
             self.event(Some(leg), EventKind::Stats(stats));
         }
     }

@@ -5,6 +5,7 @@
 
 mod agent;
 mod drain;
+mod partner;
 mod srtp;
 mod trunk;
 mod vocabulary;
@@ -22,6 +23,7 @@ use rand::SeedableRng;
 use rand::rngs::StdRng;
 
 use agent::Agent;
+use partner::Near;
 use trunk::Admission;
 use trunk::Trunk;
 pub use vocabulary::Config;
@@ -56,7 +58,7 @@ pub struct Session {
     rng: StdRng,
     agents: IndexMap<LegId, Agent>,
     trunks: BTreeMap<LegId, Trunk>,
-    active_agent: Option<LegId>,
+    near: Near,
     active_trunk: Option<LegId>,
     pipeline: Pipeline,
     pipeline_closed: bool,
@@ -82,7 +84,7 @@ impl Session {
             rng,
             agents: IndexMap::new(),
             trunks: BTreeMap::new(),
-            active_agent: None,
+            near: Near::Nobody,
             active_trunk: None,
             pipeline,
             pipeline_closed: false,
@@ -118,6 +120,7 @@ impl Session {
             }
             Input::TrunkBound { leg, local } => self.trunk_bound(leg, local),
             Input::TrunkDatagram { leg, rtcp, source, bytes } => self.trunk_datagram(leg, rtcp, source, bytes, now),
+            Input::FromPartner { partner, packet } => self.hear_partner(partner, packet, now),
         }
         self.drain_pipeline(now);
     }
@@ -180,7 +183,7 @@ impl Session {
             Command::SendDtmf { leg, digits, .. } if self.active_trunk == Some(leg) => {
                 self.pipeline.send_dtmf_to_trunk(&digits, now);
             }
-            Command::SendDtmf { leg, digits, .. } if self.active_agent == Some(leg) => {
+            Command::SendDtmf { leg, digits, .. } if self.near == Near::Browser(leg) => {
                 self.pipeline.send_dtmf_to_agent(&digits, now);
             }
             Command::StartTap { leg, tap, .. } => {
@@ -194,12 +197,13 @@ impl Session {
                 self.pipeline.set_held(on, now);
             }
             // A leg that is not joined: nothing to do.
-            Command::SendDtmf { .. } | Command::PlayHold { .. } | Command::Join { .. } => {}
+            Command::SendDtmf { .. } | Command::PlayHold { .. } => {}
             Command::SetRingback { leg, on, .. } => {
                 self.activate(leg, now);
                 self.ringback = on;
                 self.pipeline.set_ringback(on, now);
             }
+            Command::Join { partner, worker, .. } => self.join_partner(partner, worker, now),
             Command::CloseLeg { leg, .. } => self.close_leg(leg, now),
             Command::Close { .. } => self.close(now),
         }
@@ -220,7 +224,9 @@ impl Session {
         };
         self.outputs.push_back(Output::PeerOpened { leg, ufrag: peer.ufrag().to_owned() });
         self.agents.insert(leg, Agent::new(peer));
-        self.active_agent.get_or_insert(leg);
+        if self.near == Near::Nobody {
+            self.near = Near::Browser(leg);
+        }
         self.event(Some(leg), EventKind::PeerOffered { sdp });
         self.drain_peer(leg, now);
     }
@@ -267,7 +273,7 @@ impl Session {
             return;
         }
         if let Some(audio) = audio {
-            self.pipeline.connect_trunk(audio, now);
+            self.connect_pipeline(audio, now);
         }
     }
 
@@ -278,7 +284,7 @@ impl Session {
         self.pipeline_closed = false;
         self.pipeline.set_gate(self.gate.to_trunk, self.gate.to_agent, now);
         self.pipeline.set_held(self.held, now);
-        self.join_agent(now);
+        self.join_near(now);
         if let Some(tap) = self.tap {
             self.pipeline.start_tap(tap, now);
         }
@@ -290,10 +296,12 @@ impl Session {
 
     fn trunk_datagram(&mut self, leg: LegId, rtcp: bool, source: SocketAddr, bytes: &mut [u8], now: Instant) {
         let Some(trunk) = self.trunks.get_mut(&leg) else { return };
-        if !rtcp && let Some(audio) = trunk.turn_to(source, now) {
-            self.pipeline.connect_trunk(audio, now);
+        let turned = if rtcp { None } else { trunk.turn_to(source, now) };
+        let admission = trunk.admit(source, rtcp, bytes, now);
+        if let Some(audio) = turned {
+            self.connect_pipeline(audio, now);
         }
-        match trunk.admit(source, rtcp, bytes, now) {
+        match admission {
             Admission::Taken(length) if self.active_trunk == Some(leg) => {
                 let packet = bytes.get(..length).unwrap_or_default();
                 if rtcp {
@@ -321,23 +329,18 @@ impl Session {
         self.activate(leg, now);
         if let Some(agent) = self.agents.get_mut(&leg) {
             agent.muted = muted;
+        }
+        if self.near == Near::Browser(leg) {
             self.pipeline.set_muted(muted, now);
         }
     }
 
-    /// Joins `leg` to the pipeline, if it is a browser leg and another one is joined.
+    /// Joins `leg` to the pipeline, if it is a browser leg and another one is joined. A partner stays.
     fn activate(&mut self, leg: LegId, now: Instant) {
-        if self.agents.contains_key(&leg) && self.active_agent != Some(leg) {
-            self.active_agent = Some(leg);
-            self.join_agent(now);
-        }
-    }
-
-    fn join_agent(&mut self, now: Instant) {
-        let Some(agent) = self.active_agent.and_then(|leg| self.agents.get(&leg)) else { return };
-        self.pipeline.set_muted(agent.muted, now);
-        if let Some(audio) = agent.audio() {
-            self.pipeline.connect_peer(audio, now);
+        let stays = matches!(self.near, Near::Partner { .. }) || self.near == Near::Browser(leg);
+        if !stays && self.agents.contains_key(&leg) {
+            self.near = Near::Browser(leg);
+            self.join_near(now);
         }
     }
 

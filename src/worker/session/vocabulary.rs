@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::net::SocketAddr;
 
+use crate::ids::CallId;
 use crate::ids::LegId;
 use crate::media::tap::TapFrame;
 use crate::media::vocabulary;
@@ -57,6 +58,14 @@ pub enum Input<'a> {
         /// The bytes, which are decrypted in place.
         bytes: &'a mut [u8],
     },
+    /// What the trunk of another call says, as that call's session sends it. Dropped where that call is not joined to
+    /// us: see [`Session::is_joined_to`](super::Session::is_joined_to).
+    FromPartner {
+        /// The other call.
+        partner: CallId,
+        /// The packet.
+        packet: &'a vocabulary::ToPeer,
+    },
 }
 
 /// What a session wants done.
@@ -79,6 +88,15 @@ pub enum Output {
         to: SocketAddr,
         /// The bytes.
         bytes: vocabulary::Bytes<TRUNK_DATAGRAM_BYTES_MAX>,
+    },
+    /// A packet for the session of another call, which takes it as `FromPartner`.
+    ToPartner {
+        /// The other call.
+        partner: CallId,
+        /// The worker that has it.
+        worker: usize,
+        /// The packet.
+        packet: vocabulary::ToPeer,
     },
     /// A frame for the recorder.
     Tap(TapFrame),

@@ -14,10 +14,17 @@ use crate::worker::Command;
 use crate::worker::Event;
 use crate::worker::EventKind;
 use crate::worker::io::Config;
+use crate::worker::io::Outlets;
+use crate::worker::io::Partners;
+use crate::worker::io::partners;
 use crate::worker::io::ring;
-use crate::worker::io::turn::Outlets;
 use crate::worker::io::turn::Turn;
 use crate::worker::session;
+
+/// The only worker of its node.
+fn alone() -> Partners {
+    partners(1).unwrap().remove(0)
+}
 
 fn turn(clock: Clock) -> (Turn, tokio::sync::mpsc::Receiver<Event>) {
     let (events, received) = tokio::sync::mpsc::channel(8);
@@ -26,7 +33,10 @@ fn turn(clock: Clock) -> (Turn, tokio::sync::mpsc::Receiver<Event>) {
     let session = session::Config { peer, media: vocabulary::Config::default() };
     let queue = epoll::create(epoll::CreateFlags::CLOEXEC).unwrap();
     let rng = StdRng::seed_from_u64(3);
-    (Turn::new(Config::default(), session, rng, queue, Outlets { events, tap }, clock.now()), received)
+    (
+        Turn::new(Config::default(), session, rng, queue, Outlets { events, tap, partners: alone() }, clock.now()),
+        received,
+    )
 }
 
 fn ids(seed: u64) -> (CallId, LegId) {

@@ -81,8 +81,8 @@ impl Rig {
             (CallId::generate(1, &mut rng), LegId::generate(2, &mut rng), LegId::generate(3, &mut rng));
         let (sender, events_in) = tokio::sync::mpsc::channel(WORKER_EVENTS);
         let (producer, tap) = io::recorder_ring::ring_of(ring_frames);
-        let (handle, thread) =
-            io::spawn(config, clock, Certificate::generate().unwrap(), rng, sender, producer).unwrap();
+        let outlets = io::Outlets { events: sender, tap: producer, partners: io::partners(1).unwrap().remove(0) };
+        let (handle, thread) = io::spawn(config, clock, Certificate::generate().unwrap(), rng, outlets).unwrap();
         let browser_socket = UdpSocket::bind("127.0.0.1:0").unwrap();
         browser_socket.set_read_timeout(Some(Duration::from_millis(1))).unwrap();
         let (rtp, rtcp) = pair(host);

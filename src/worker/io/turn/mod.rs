@@ -2,6 +2,7 @@
 //!
 //! No `?` here: one bad packet drops no batch. A panic in one session ends that session.
 
+mod cross;
 mod log_budget;
 mod perform;
 
@@ -34,6 +35,7 @@ use crate::worker::demux::Demux;
 use crate::worker::demux::PeerKey;
 use crate::worker::demux::Verdict;
 use crate::worker::io::Config;
+use crate::worker::io::partners::Partners;
 use crate::worker::io::ports::PortPair;
 use crate::worker::io::ports::Ports;
 use crate::worker::io::recorder_ring::TapProducer;
@@ -94,16 +96,24 @@ pub(in crate::worker::io) struct Turn {
     events: tokio::sync::mpsc::Sender<Event>,
     waiting: VecDeque<Event>,
     tap: TapProducer,
+    partners: Partners,
     handshakes: usize,
     deferred: VecDeque<Deferred>,
     dropped: u64,
+    /// Packets between joined calls that found no room, or no session that is joined to theirs.
+    uncrossed: u64,
     sweep_at: Instant,
 }
 
 /// Where a turn's results go.
-pub(in crate::worker::io) struct Outlets {
-    pub(in crate::worker::io) events: tokio::sync::mpsc::Sender<Event>,
-    pub(in crate::worker::io) tap: TapProducer,
+#[derive(Debug)]
+pub struct Outlets {
+    /// What happened. It leaves with `try_send`; what does not fit waits in the worker, and statistics are dropped first.
+    pub events: tokio::sync::mpsc::Sender<Event>,
+    /// The ring to the recorder.
+    pub tap: TapProducer,
+    /// The worker's place among those of the node: its number is the one by which [`Command::Join`] names it.
+    pub partners: Partners,
 }
 
 impl Turn {
@@ -131,9 +141,11 @@ impl Turn {
             events: outlets.events,
             waiting: VecDeque::new(),
             tap: outlets.tap,
+            partners: outlets.partners,
             handshakes: 0,
             deferred: VecDeque::new(),
             dropped: 0,
+            uncrossed: 0,
             sweep_at: now + SWEEP_INTERVAL,
         }
     }
@@ -244,6 +256,8 @@ impl Turn {
             self.demux.expire(now);
             let strays = std::mem::take(&mut self.dropped);
             metrics::counter!(MEDIA_PACKETS_DROPPED.name, "leg" => "none").increment(strays);
+            let uncrossed = std::mem::take(&mut self.uncrossed);
+            metrics::counter!(MEDIA_PACKETS_DROPPED.name, "leg" => "partner").increment(uncrossed);
         }
     }
 
@@ -272,7 +286,7 @@ impl Turn {
         }
     }
 
-    /// Tells what is waiting, and wakes the recorder once. What is to be sent is taken by [`Self::outgoing`].
+    /// Tells what is waiting, and wakes the recorder and each partner's worker once. What is to be sent is taken by [`Self::outgoing`].
     pub(in crate::worker::io) fn end(&mut self) {
         while let Some(event) = self.waiting.pop_front() {
             if let Err(TrySendError::Full(event)) = self.events.try_send(event) {
@@ -281,6 +295,7 @@ impl Turn {
             }
         }
         self.tap.announce();
+        self.partners.announce();
     }
 
     /// What goes to browsers; the caller sends and clears it.
@@ -341,5 +356,9 @@ impl Turn {
 impl Turn {
     pub(in crate::worker::io) fn deferred_handshakes(&self) -> usize {
         self.deferred.len()
+    }
+
+    pub(in crate::worker::io) const fn uncrossed(&self) -> u64 {
+        self.uncrossed
     }
 }
