@@ -134,9 +134,15 @@ pub const SESSION_LEGS_MAX: usize = 16;
 /// DTLS handshakes that wait for their turn at one worker: one begins a turn. More are dropped, and retransmitted.
 pub const DEFERRED_HANDSHAKES_MAX: usize = 256;
 
+/// A call that is joined to another one has no agent to hang it up. Where both parties are gone and neither PBX says so, a
+/// hold that hides it would keep the call for ever.
+pub const JOINED_CALL_MAX: Duration = Duration::from_hours(12);
+
 // --- mailboxes ---
 /// Messages waiting for one call.
 pub const CALL_MAILBOX: usize = 64;
+/// What calls ask of the registry, waiting: a few words for each of those that are being joined.
+pub const CALL_ASKS: usize = 1_024;
 /// Call records of different calls that wait for a database that is away.
 pub const CALL_RECORDS_WAITING: usize = 100_000;
 /// Changed call records on their way to the task that keeps them.

@@ -84,7 +84,8 @@ pub enum DialRefused {
     Refused(Cause),
 }
 
-fn admit_to_node(load: Load, config: &Config) -> Result<(), Cause> {
+/// Whether the node may have one more call.
+pub fn admit_to_node(load: Load, config: &Config) -> Result<(), Cause> {
     if load.draining {
         Err(Cause::Draining)
     } else if load.calls >= config.calls_max {

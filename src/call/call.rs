@@ -10,9 +10,11 @@ use crate::call::CallRecord;
 use crate::call::CallTimer;
 use crate::call::Cause;
 use crate::call::Config;
+use crate::call::Destination;
 use crate::call::Hunt;
 use crate::call::Input;
 use crate::call::Output;
+use crate::call::Partner;
 use crate::call::Standing;
 use crate::call::TrunkPolicy;
 use crate::call::context::Context;
@@ -21,8 +23,10 @@ use crate::call::phase::preparing::Preparing;
 use crate::call::phase::routing::Routing;
 use crate::clock::Clock;
 use crate::ids::Extension;
+use crate::ids::SignalingId;
 use crate::ids::TrunkName;
 use crate::recording::CallDirection;
+use crate::recording::Obligation;
 use crate::sip;
 use crate::sip::Invitation;
 use crate::sip::Refusal;
@@ -80,6 +84,21 @@ impl Call {
         Self { context, phase }
     }
 
+    /// A call to `destination` that `partner` asked for, to be joined to it when it is answered. The ground's agent, who
+    /// transfers, gives it a name and takes no part.
+    pub fn launched(mut ground: Ground, destination: Destination, partner: Partner, now: Instant) -> Self {
+        // Whether anybody records what follows a transfer, the transferred call's trunk says.
+        ground.trunk.recording = Obligation::Never;
+        let Destination { trunk, number, .. } = destination;
+        let record = CallRecord { joined_with: Some(partner.call), ..outbound_record(&ground, trunk, number, now) };
+        let Ground { ids, agent, trunk, config, clock, .. } = ground;
+        let mut context = Context::new(ids, agent, trunk, config, record, (clock, now));
+        context.audience.clear();
+        context.partner = Some(partner);
+        let phase = Phase::Preparing(Preparing::begin(&mut context, now));
+        Self { context, phase }
+    }
+
     /// Takes one input.
     ///
     /// Once somebody has the call, only their browser may ask about it.
@@ -87,13 +106,18 @@ impl Call {
         let asker = match &input {
             Input::Request { from, .. } | Input::Consulted { from, .. } => Some(*from),
             Input::AgentGone { session } => Some(*session),
-            Input::Sip(_) | Input::Worker(_) | Input::Recorder(_) | Input::SpareLeg(_) | Input::Shutdown => None,
+            Input::Sip(_)
+            | Input::Worker(_)
+            | Input::Recorder(_)
+            | Input::SpareLeg(_)
+            | Input::Partner { .. }
+            | Input::Shutdown => None,
         };
         if let Input::SpareLeg(leg) = input {
             self.context.spare_leg = Some(leg);
             return;
         }
-        if asker.is_some_and(|asker| !self.phase.rings() && asker != self.context.agent.session) {
+        if asker.is_some_and(|asker| self.is_stranger(asker)) {
             if let Input::Request { from, token, .. } | Input::Consulted { from, token, .. } = input {
                 self.context.deny_to(from, token, "call.unknown", "there is no such call");
             }
@@ -106,6 +130,11 @@ impl Call {
             return;
         }
         self.advance(|phase, context| phase.handle(input, context, now));
+    }
+
+    /// Whether it is none of this browser's business. A call that is joined to another one has no agent.
+    fn is_stranger(&self, asker: SignalingId) -> bool {
+        self.context.partner.is_some() || (!self.phase.rings() && asker != self.context.agent.session)
     }
 
     /// Fires the timers that are due.
@@ -143,6 +172,7 @@ impl Call {
             audience: self.context.audience.clone(),
             trunk_leg: self.context.ids.trunk_leg,
             number: self.context.party.clone(),
+            partner: self.context.partner.map(|partner| partner.call),
         }
     }
 
@@ -206,6 +236,7 @@ fn inbound_record(ground: &Ground, invitation: &Invitation, now: Instant) -> Cal
         recording: None,
         recording_exception: None,
         srtp_downgraded: false,
+        joined_with: None,
     }
 }
 
@@ -229,5 +260,6 @@ fn outbound_record(ground: &Ground, trunk: TrunkName, number: String, now: Insta
         recording: None,
         recording_exception: None,
         srtp_downgraded: false,
+        joined_with: None,
     }
 }

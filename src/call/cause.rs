@@ -52,6 +52,8 @@ pub enum Cause {
     AgentVanished,
     /// The peer lost the dialog, or never acknowledged the answer.
     PeerLost,
+    /// A joined call, which has no agent, reached its bound.
+    TimeLimit,
     /// The trunk refused the call that the agent dialled.
     TrunkRefused(u16),
 }
@@ -92,6 +94,7 @@ impl Cause {
             Self::MediaTimeout => row(480, 41, "media_timeout"),
             Self::AgentVanished => row(480, 27, "agent_vanished"),
             Self::PeerLost => row(480, 41, "peer_lost"),
+            Self::TimeLimit => row(480, 102, "time_limit"),
             Self::TrunkRefused(status) => refused_by_trunk(status),
         }
     }

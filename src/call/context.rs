@@ -13,9 +13,15 @@ use crate::call::CallRecord;
 use crate::call::CallTimer;
 use crate::call::Cause;
 use crate::call::Config;
+use crate::call::Destination;
 use crate::call::Output;
+use crate::call::Partner;
+use crate::call::PartnerWord;
+use crate::call::TransferMethod;
 use crate::call::TrunkPolicy;
+use crate::call::recording_state::RecordingState;
 use crate::clock::Clock;
+use crate::ids::CallId;
 use crate::ids::Extension;
 use crate::ids::LegId;
 use crate::ids::SignalingId;
@@ -23,7 +29,6 @@ use crate::ids::TrunkName;
 use crate::pii::Pii;
 use crate::recording;
 use crate::recording::Obligation;
-use crate::recording::RecordingSession;
 use crate::signaling;
 use crate::signaling::AgentState;
 use crate::signaling::Notification;
@@ -34,23 +39,6 @@ use crate::sip::Party;
 use crate::timer::Timers;
 use crate::worker;
 use crate::worker::Gate;
-
-/// How far the call's recording has come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum RecordingState {
-    /// Policy wants none.
-    Unwanted,
-    /// Not asked for yet.
-    Wanted,
-    /// The recorder makes intent, key and file durable.
-    Starting,
-    /// Frames are taken.
-    Active,
-    /// It cannot be, or could not be finished.
-    Failed,
-    /// Sealed.
-    Sealed,
-}
 
 /// See the [module](self).
 #[derive(Debug)]
@@ -73,13 +61,17 @@ pub struct Context {
     pub spare_leg: Option<LegId>,
     /// Of an emergency call, the trunks that are still to try.
     pub emergency: Option<VecDeque<TrunkName>>,
+    /// The call that this one is joined to, or was begun for. No agent is on either.
+    pub partner: Option<Partner>,
     /// How far the recording is.
     pub recording: RecordingState,
     /// Pending timers.
     pub timers: Timers<CallTimer>,
-    clock: Clock,
-    started: Instant,
-    answered_at: Option<Instant>,
+    pub(super) clock: Clock,
+    pub(super) started: Instant,
+    pub(super) answered_at: Option<Instant>,
+    /// When the recording's last frame was taken, where that was before the call's end.
+    pub(super) recorded_until: Option<Instant>,
     outputs: VecDeque<Output>,
 }
 
@@ -103,6 +95,8 @@ impl Context {
             party,
             spare_leg: None,
             emergency: None,
+            partner: None,
+            recorded_until: None,
             ids,
             agent,
             audience,
@@ -157,8 +151,29 @@ impl Context {
         self.outputs.push_back(Output::Worker(command));
     }
 
-    /// Tells the agent's browser.
+    /// Tells the call's partner, where it has one.
+    pub fn tell_partner(&mut self, word: PartnerWord) {
+        if let Some(partner) = self.partner {
+            self.tell_call(partner.call, word);
+        }
+    }
+
+    /// Tells another call.
+    pub fn tell_call(&mut self, to: CallId, word: PartnerWord) {
+        self.outputs.push_back(Output::Partner { to, word });
+    }
+
+    /// Asks for a call to `destination` in the agent's name, to be joined to this one.
+    pub fn launch(&mut self, destination: Destination) {
+        let agent = Box::new(self.agent.clone());
+        self.outputs.push_back(Output::Launch { destination, agent });
+    }
+
+    /// Tells the agent's browser, as long as there is an agent.
     pub fn notify(&mut self, notification: Notification) {
+        if self.partner.is_some() {
+            return;
+        }
         self.notify_to(self.agent.session, notification);
     }
 
@@ -204,6 +219,32 @@ impl Context {
         self.ids.agent_leg = leg;
     }
 
+    /// The agent leaves, and the call goes on with `partner`'s party in their place.
+    pub fn part_with_agent(&mut self, cause: Cause, partner: Partner) {
+        let (call, reason) = (self.ids.call, cause.word().to_owned());
+        self.notify(Notification::Ended { call, reason, sip_code: None, q850: Some(cause.q850()) });
+        self.audience.clear();
+        self.partner = Some(partner);
+        self.record.joined_with = Some(partner.call);
+        self.publish_record();
+    }
+
+    /// Whether `call` is the one that this is joined to.
+    pub fn is_joined_to(&self, call: CallId) -> bool {
+        self.partner.is_some_and(|partner| partner.call == call)
+    }
+
+    /// The session of the partner takes the browser's place.
+    pub fn join_media(&mut self, partner: Partner) {
+        let Partner { call: partner, worker } = partner;
+        self.worker(worker::Command::Join { call: self.ids.call, partner, worker });
+    }
+
+    /// How a transfer to somebody on `trunk` is carried out: another trunk's PBX cannot be asked for this call's.
+    pub fn transfer_method(&self, trunk: &TrunkName) -> TransferMethod {
+        if *trunk == self.record.trunk { self.trunk.transfer } else { TransferMethod::Bridge }
+    }
+
     /// Asks the recorder.
     pub fn recorder(&mut self, command: recording::Command) {
         self.outputs.push_back(Output::Recorder(command));
@@ -225,74 +266,6 @@ impl Context {
         self.worker(worker::Command::SetGate { call, gate });
     }
 
-    /// Asks for the recording that policy wants, once. Media is tapped from here on, behind the shut gate.
-    pub fn start_recording(&mut self) {
-        if self.recording != RecordingState::Wanted {
-            return;
-        }
-        self.recording = RecordingState::Starting;
-        let session = RecordingSession {
-            recording: self.ids.recording,
-            tap: self.ids.tap,
-            call: self.ids.call,
-            session_id: self.ids.session,
-            started: self.started,
-            agent: self.agent.extension.clone(),
-            agent_user: self.agent.user.clone(),
-            agent_name: self.agent.name.clone(),
-            remote_number: self.record.remote_number.clone(),
-            remote_name: self.record.remote_name.clone(),
-            direction: self.record.direction,
-            trunk: self.record.trunk.clone(),
-            obligation: self.trunk.recording,
-        };
-        self.recorder(recording::Command::Start(Box::new(session)));
-    }
-
-    /// Takes the recorder's word. Returns whether the call may go on.
-    #[must_use]
-    pub fn hear_recorder(&mut self, event: recording::EventKind) -> bool {
-        match event {
-            recording::EventKind::Recording => {
-                self.recording = RecordingState::Active;
-                let (call, leg, tap) = (self.ids.call, self.ids.agent_leg, self.ids.tap);
-                self.worker(worker::Command::StartTap { call, leg, tap });
-                self.notify(Notification::Recording { call, active: true });
-                self.record.recording = Some(self.ids.recording);
-                // An emergency call does not wait: it may be answered already.
-                if let Some(at) = self.answered_at {
-                    self.recorder(recording::Command::Answered { recording: self.ids.recording, at });
-                }
-                true
-            }
-            recording::EventKind::Sealed { .. } => {
-                self.recording = RecordingState::Sealed;
-                true
-            }
-            recording::EventKind::Failed { reason } => self.recording_failed(reason),
-        }
-    }
-
-    /// Notes that the recording failed. Returns whether the call may go on.
-    #[must_use]
-    pub fn recording_failed(&mut self, reason: String) -> bool {
-        // Who was told that the call is over is told nothing more of it.
-        let is_shown = self.recording == RecordingState::Active && self.record.ended.is_none();
-        self.recording = RecordingState::Failed;
-        self.record.recording_exception = Some(reason);
-        self.alarm("recording_failed");
-        if is_shown {
-            let call = self.ids.call;
-            self.notify(Notification::Recording { call, active: false });
-        }
-        !self.recording_is_required()
-    }
-
-    /// Whether no audio may cross unrecorded. An emergency call needs no recorder.
-    fn recording_is_required(&self) -> bool {
-        self.trunk.recording == Obligation::Required && self.emergency.is_none()
-    }
-
     /// The next trunk of an emergency call whose trunk failed it, with its policy. `false` where there is none.
     pub fn take_next_trunk(&mut self) -> bool {
         while let Some(name) = self.emergency.as_mut().and_then(VecDeque::pop_front) {
@@ -303,18 +276,6 @@ impl Context {
             }
         }
         false
-    }
-
-    /// Whether policy lets audio cross now.
-    pub fn recording_allows_audio(&self) -> bool {
-        if self.emergency.is_some() {
-            return true;
-        }
-        match self.recording {
-            RecordingState::Unwanted | RecordingState::Active => true,
-            RecordingState::Wanted | RecordingState::Starting => false,
-            RecordingState::Failed | RecordingState::Sealed => !self.recording_is_required(),
-        }
     }
 
     /// Notes the answer in the record and at the recorder, and tells the agent.

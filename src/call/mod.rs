@@ -10,9 +10,11 @@ pub mod context;
 pub mod digits;
 pub mod io;
 pub mod leg;
+pub mod partner;
 pub mod phase;
 pub mod policy;
 pub mod record;
+pub mod recording_state;
 pub mod ring;
 
 use std::time::Instant;
@@ -26,11 +28,14 @@ use crate::worker::TapId;
 
 pub use call::Call;
 pub use cause::Cause;
+pub use partner::Partner;
+pub use partner::PartnerWord;
 pub use policy::Config;
 pub use policy::Destination;
 pub use policy::DtmfMethod;
 pub use policy::HoldStyle;
 pub use policy::SrtpPolicy;
+pub use policy::TransferMethod;
 pub use policy::TrunkPolicy;
 pub use record::CallRecord;
 pub use ring::Candidate;
@@ -104,6 +109,13 @@ pub enum Input {
     },
     /// A name for a further trunk leg, should the call need one. Comes before whatever may need it.
     SpareLeg(LegId),
+    /// From the call that this one is, or is to be, joined to.
+    Partner {
+        /// Which.
+        from: Partner,
+        /// What it says.
+        word: PartnerWord,
+    },
     /// From the recorder.
     Recorder(crate::recording::EventKind),
     /// The gateway shuts down and waits no longer.
@@ -126,6 +138,21 @@ pub enum Output {
     },
     /// For the recorder.
     Recorder(crate::recording::Command),
+    /// For the call that this one is, or is to be, joined to.
+    Partner {
+        /// Which.
+        to: CallId,
+        /// What it is told.
+        word: PartnerWord,
+    },
+    /// A call to this destination is wanted, to be joined to this one when it is answered. The registry answers with
+    /// `Launched` or `Gone` in the new call's name, or, where it begins none, in this call's own.
+    Launch {
+        /// Whither, by the agent's dial plan.
+        destination: Destination,
+        /// Who transfers: the new call is made in their name.
+        agent: Box<AgentParty>,
+    },
     /// The call record changed; the latest stands.
     Record(Box<CallRecord>),
     /// Something that an operator must hear of: a required recording failed, a bound was reached.
@@ -143,12 +170,14 @@ pub enum CallTimer {
     Answer,
     /// After accept: transport and required recorder must be up.
     Transport,
-    /// The other side must carry out the agent's transfer.
+    /// The agent's transfer must be carried out: by the other side, or by the party that we call for it.
     Transfer,
     /// The party that the other side transferred us to must answer.
     Move,
     /// A transferor must say BYE.
     Retire,
+    /// A joined call has lasted for long enough.
+    Joined,
     /// The next digit leaves by INFO.
     Digit,
     /// A `CANCELled` INVITE must end, a session close, a recording seal.
@@ -158,6 +187,8 @@ pub enum CallTimer {
 /// The other call of an attended transfer, as the registry knows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Consultation {
+    /// Which.
+    pub call: CallId,
     /// Its trunk leg.
     pub leg: LegId,
     /// Its trunk.
@@ -179,6 +210,8 @@ pub struct Standing {
     pub trunk_leg: LegId,
     /// The other party's number, as it is now.
     pub number: String,
+    /// The call that it is, or is to be, joined to.
+    pub partner: Option<CallId>,
 }
 
 /// How many commands may wait to be taken out of one call; a turn makes a handful.

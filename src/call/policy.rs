@@ -149,6 +149,10 @@ pub struct TrunkPolicy {
     pub hold_style: HoldStyle,
     /// How digits leave.
     pub dtmf: DtmfMethod,
+    /// How an agent's transfer of one of its calls is carried out.
+    pub transfer: TransferMethod,
+    /// A recording goes on when the agent has left a call that is joined here to another one.
+    pub records_after_transfer: bool,
 }
 
 /// A trunk's rule on SRTP with keys in the session description (SDES, RFC 4568).
@@ -160,6 +164,19 @@ pub struct SrtpPolicy {
     pub suites: Vec<SrtpSuite>,
     /// A 488 to our offer of SRTP is followed by one of RTP in the clear.
     pub downgrade: bool,
+}
+
+/// How an agent's transfer is carried out, where the new party is reached by the call's own trunk. A party on another
+/// trunk is always joined here: no PBX can be asked for that.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum TransferMethod {
+    /// The PBX is asked (REFER, RFC 3515).
+    #[default]
+    Refer,
+    /// The gateway calls the new party and joins the two calls; the PBX sees neither REFER nor a new offer.
+    Bridge,
+    /// The PBX is asked first; where it refuses to be asked, the gateway does it.
+    ReferThenBridge,
 }
 
 /// How a PBX is told that an agent holds a call.

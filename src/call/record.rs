@@ -63,6 +63,9 @@ pub struct CallRecord {
     /// The trunk was offered SRTP, refused it, and got RTP in the clear.
     #[serde(default)]
     pub srtp_downgraded: bool,
+    /// The call that it was joined to when its agent left.
+    #[serde(default)]
+    pub joined_with: Option<CallId>,
 }
 
 /// The record of a call that was refused before anything was rung.
@@ -86,5 +89,6 @@ pub fn refused_at_the_door(ids: CallIds, invitation: &Invitation, cause: Cause, 
         recording: None,
         recording_exception: None,
         srtp_downgraded: false,
+        joined_with: None,
     }
 }

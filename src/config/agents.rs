@@ -6,6 +6,7 @@ use toml::Spanned;
 
 use crate::call::DtmfMethod;
 use crate::call::HoldStyle;
+use crate::call::TransferMethod;
 use crate::config::error::ConfigError;
 use crate::config::error::Source;
 use crate::config::raw;
@@ -80,22 +81,19 @@ pub(super) fn internal_trunk(
     }
 }
 
-/// Two trunk legs cannot be joined here yet, so nothing that needs it is taken.
-pub(super) fn check_transfer(trunk: &raw::Trunk, source: &Source) -> Result<(), ConfigError> {
-    match trunk.transfer.get_ref() {
-        raw::TransferMethod::Refer => {}
-        raw::TransferMethod::Bridge | raw::TransferMethod::ReferThenBridge => {
-            let message = "two trunk calls cannot be joined here yet; expected \"refer\"".to_owned();
-            return Err(source.wrong(trunk.transfer.span(), message));
-        }
+/// How the trunk's transfers are carried out, and whether what follows is recorded.
+pub(super) fn transfer(trunk: &raw::Trunk, source: &Source) -> Result<(TransferMethod, bool), ConfigError> {
+    let method = match trunk.transfer {
+        raw::TransferMethod::Refer => TransferMethod::Refer,
+        raw::TransferMethod::Bridge => TransferMethod::Bridge,
+        raw::TransferMethod::ReferThenBridge => TransferMethod::ReferThenBridge,
+    };
+    let continues = *trunk.record_after_transfer.get_ref() == raw::RecordAfterTransfer::Continue;
+    if continues && trunk.recording == raw::RecordingObligation::Never {
+        let message = "this trunk's calls are not recorded (recording = \"never\"); expected \"stop\"".to_owned();
+        return Err(source.wrong(trunk.record_after_transfer.span(), message));
     }
-    match trunk.record_after_transfer.get_ref() {
-        raw::RecordAfterTransfer::Stop => Ok(()),
-        raw::RecordAfterTransfer::Continue => {
-            let message = "a call that the PBX took over passes by us no more; expected \"stop\"".to_owned();
-            Err(source.wrong(trunk.record_after_transfer.span(), message))
-        }
-    }
+    Ok((method, continues))
 }
 
 /// How the trunk's PBX is told of a hold, and gets digits.

@@ -324,12 +324,7 @@ mod tests {
 
     #[test]
     fn what_cannot_be_done_yet_is_refused_and_says_what_can() {
-        for (key, value, hint) in [
-            ("transfer", "bridge", "expected \"refer\""),
-            ("transfer", "refer_then_bridge", "expected \"refer\""),
-            ("record_after_transfer", "continue", "expected \"stop\""),
-            ("internal_calls", "local", "expected \"via_trunk\" or \"off\""),
-        ] {
+        for (key, value, hint) in [("internal_calls", "local", "expected \"via_trunk\" or \"off\"")] {
             let (head, rest) = EXAMPLE.split_once(&format!("# {key} = \"")).unwrap();
             let (_, rest) = rest.split_once('"').unwrap();
             let complaint = complaint(&format!("{head}{key} = \"{value}\"{rest}"));

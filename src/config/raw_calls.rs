@@ -94,16 +94,13 @@ pub(super) enum DtmfMethod {
     Info,
 }
 
-#[derive(Debug, Deserialize, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Deserialize, Clone, Copy, PartialEq, Eq, Default)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum TransferMethod {
+    #[default]
     Refer,
     Bridge,
     ReferThenBridge,
-}
-
-pub(super) fn refer() -> Spanned<TransferMethod> {
-    Spanned::new(0..0, TransferMethod::Refer)
 }
 
 #[derive(Debug, Deserialize, Clone, Copy, PartialEq, Eq)]

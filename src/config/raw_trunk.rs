@@ -10,7 +10,6 @@ use crate::config::raw_calls::DtmfMethod;
 use crate::config::raw_calls::HoldStyle;
 use crate::config::raw_calls::RecordAfterTransfer;
 use crate::config::raw_calls::TransferMethod;
-use crate::config::raw_calls::refer;
 use crate::config::raw_calls::stop;
 use crate::config::value::Digits;
 use crate::config::value::Network;
@@ -95,8 +94,8 @@ pub(super) struct Trunk {
     pub(super) hold_style: HoldStyle,
     #[serde(default)]
     pub(super) dtmf: DtmfMethod,
-    #[serde(default = "refer")]
-    pub(super) transfer: Spanned<TransferMethod>,
+    #[serde(default)]
+    pub(super) transfer: TransferMethod,
     #[serde(default = "stop")]
     pub(super) record_after_transfer: Spanned<RecordAfterTransfer>,
 }

@@ -142,7 +142,7 @@ fn trunk_policy(trunk: &raw::Trunk, source: &Source) -> Result<TrunkPolicy, Conf
     let shown = trunk.media_advertised.is_some();
     check_shown(media_address, trunk.media_bind.span(), shown, "media_advertised", source)?;
     let media_advertised = trunk.media_advertised.unwrap_or(media_address);
-    agents::check_transfer(trunk, source)?;
+    let (transfer, records_after_transfer) = agents::transfer(trunk, source)?;
     let (hold_style, dtmf) = agents::styles(trunk);
     let (srtp, media_source) = (media::srtp(trunk, source)?, media::media_source(trunk, source)?);
     Ok(TrunkPolicy {
@@ -155,6 +155,8 @@ fn trunk_policy(trunk: &raw::Trunk, source: &Source) -> Result<TrunkPolicy, Conf
         media_source,
         hold_style,
         dtmf,
+        transfer,
+        records_after_transfer,
     })
 }
 

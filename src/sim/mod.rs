@@ -12,6 +12,7 @@
 pub mod agenda;
 pub mod browser;
 pub mod media;
+mod partners;
 pub mod peer;
 mod promises;
 pub mod reference;

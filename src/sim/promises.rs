@@ -34,6 +34,11 @@ impl Seat {
         faults
     }
 
+    /// Its agent left it to another call's party.
+    pub(super) fn is_joined(&self) -> bool {
+        self.record.as_ref().is_some_and(|record| record.joined_with.is_some())
+    }
+
     /// Who has the call.
     fn winner(&self) -> Option<&Browser> {
         self.browsers.iter().find(|page| page.book().answered > 0)
@@ -62,6 +67,9 @@ impl Seat {
     /// One has the call; the others, who rang at that moment, heard that somebody has it.
     fn faults_among_pages(&self, faults: &mut Vec<String>) {
         let answered: u32 = self.browsers.iter().map(|page| page.book().answered).sum();
+        if self.is_launched {
+            return;
+        }
         if answered > 1 || (answered == 1) != self.media.book().talked {
             faults.push(format!("told answered {answered} times, audio both ways: {}", self.media.book().talked));
         }
@@ -80,8 +88,11 @@ impl Seat {
         }
     }
 
-    /// Each heard as the last state of a hold what the media does.
+    /// Each heard as the last state of a hold what the media does. An agent who has left hears of no more.
     fn faults_of_hold(&self, faults: &mut Vec<String>) {
+        if self.is_joined() {
+            return;
+        }
         let (Some(winner), book) = (self.winner().map(Browser::book), self.media.book()) else { return };
         if winner.agent_holds != book.music {
             faults.push(format!("the page says held by the agent: {}, music: {}", winner.agent_holds, book.music));
@@ -118,7 +129,8 @@ impl Seat {
             faults.push("it ended for a description, though no answer of the PBX was bad".to_owned());
         }
         let transferred = self.browsers.iter().any(|page| page.book().transferred);
-        if transferred != (cause == Cause::Transferred) {
+        // A call that was joined to another one ends when its parties are done.
+        if transferred != (cause == Cause::Transferred) && !self.is_joined() {
             faults.push(format!("the page says transferred: {transferred}, and it ended as {}", cause.word()));
         }
         let finals = self.peers.first().map(|peer| peer.book().finals.clone()).unwrap_or_default();
@@ -156,7 +168,8 @@ impl Seat {
         }
         let taken: String = self.browsers.iter().map(|page| page.book().keys.as_str()).collect();
         let mut rest = taken.chars();
-        if !book.keys.values().all(|key| rest.any(|taken| taken == *key)) {
+        // To a joined call come the keys of the other one's party.
+        if !self.is_joined() && !book.keys.values().all(|key| rest.any(|taken| taken == *key)) {
             faults.push(format!("the PBX heard the keys {:?} of {taken}", book.keys));
         }
     }
@@ -171,7 +184,8 @@ impl Seat {
         if record.ended.is_none() || record.end_reason.is_none() {
             faults.push("its record has no end".to_owned());
         }
-        if record.answered.is_some() != self.winner().is_some() {
+        let was_up = if self.is_launched { self.media.book().talked } else { self.winner().is_some() };
+        if record.answered.is_some() != was_up {
             faults.push(format!("its record says answered: {:?}", record.answered));
         }
         if record.direction != self.direction {
@@ -217,6 +231,7 @@ fn statuses_of(cause: Cause) -> &'static [u16] {
         | Cause::MediaTimeout
         | Cause::AgentVanished
         | Cause::PeerLost
+        | Cause::TimeLimit
         | Cause::TrunkRefused(_) => &[480],
     }
 }

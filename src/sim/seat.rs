@@ -9,7 +9,8 @@ use rand::{RngCore as _, SeedableRng as _};
 
 use crate::call::call::Ground;
 use crate::call::{
-    AgentParty, Call, CallIds, CallRecord, Candidate, Cause, Config, DtmfMethod, HoldStyle, Hunt, Output, TrunkPolicy,
+    AgentParty, Call, CallIds, CallRecord, Candidate, Cause, Config, Destination, DtmfMethod, HoldStyle, Hunt, Output,
+    PartnerWord, TransferMethod, TrunkPolicy,
 };
 use crate::clock::Clock;
 use crate::ids::{CallId, Extension, LegId, RecordingId, SessionId, SignalingId};
@@ -30,12 +31,15 @@ const PEER_STEP: usize = 10;
 
 /// See the [module](self).
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is drawn or noted by itself, and none implies another")]
 pub(super) struct Seat {
     pub(super) number: usize,
     pub(super) obligation: Obligation,
     pub(super) direction: CallDirection,
     pub(super) hold_style: HoldStyle,
     pub(super) dtmf: DtmfMethod,
+    transfer: TransferMethod,
+    records_after_transfer: bool,
     /// The PBX's parties, the first of them the one that the call begins with.
     pub(super) peers: Vec<Peer>,
     target: PeerScript,
@@ -62,6 +66,12 @@ pub(super) struct Seat {
     pub(super) referring: Option<LegId>,
     /// Keys by INFO that the call was told of while they could reach its agent.
     pub(super) keys_told: usize,
+    /// Calls that its call wants, until the world begins them.
+    pub(super) launches: Vec<(Destination, AgentParty)>,
+    /// Its call was begun for another one: no page knows of it.
+    pub(super) is_launched: bool,
+    /// What its call told others, until the world passes it on.
+    pub(super) partner_words: Vec<(CallId, PartnerWord)>,
     pub(super) faults: Vec<String>,
 }
 
@@ -85,6 +95,8 @@ impl Seat {
             direction: script.direction,
             hold_style: script.hold_style,
             dtmf: script.dtmf,
+            transfer: script.transfer,
+            records_after_transfer: script.records_after_transfer,
             peers: vec![Peer::new(identity, script.peer, called, (start, inbound.then_some(begins)))],
             target: script.target,
             replaced: script.replaced,
@@ -104,7 +116,30 @@ impl Seat {
             record: None,
             referring: None,
             keys_told: 0,
+            launches: Vec::new(),
+            is_launched: false,
+            partner_words: Vec::new(),
             faults: Vec::new(),
+        }
+    }
+
+    /// The place of a call that another one wanted. Its party at the PBX is found at that one's seat.
+    pub(super) fn launched(
+        number: usize,
+        script: CallScript,
+        (start, gateway): (Instant, SocketAddr),
+        rng: &mut StdRng,
+    ) -> Self {
+        let seat = Self::new(number, script, (start, gateway), rng);
+        Self {
+            obligation: Obligation::Never,
+            direction: CallDirection::Outbound,
+            peers: Vec::new(),
+            browsers: Vec::new(),
+            dials_at: None,
+            replaced: None,
+            is_launched: true,
+            ..seat
         }
     }
 
@@ -184,6 +219,8 @@ impl Seat {
             media_source: MediaSource::Exact,
             hold_style: self.hold_style,
             dtmf: self.dtmf,
+            transfer: self.transfer,
+            records_after_transfer: self.records_after_transfer,
         };
         let ids = CallIds { agent_leg: leg, ..self.ids };
         Ground { ids, agent, trunk, config: Arc::clone(config), clock, emergency: None }
@@ -206,6 +243,8 @@ impl Seat {
                 Output::Recorder(command) => self.media.record(&command, now),
                 Output::Signaling { session, command } => for_pages.push((session, command)),
                 Output::Record(record) => self.record = Some(*record),
+                Output::Partner { to, word } => self.partner_words.push((to, word)),
+                Output::Launch { destination, agent } => self.launches.push((destination, *agent)),
                 Output::Alarm(_) => {}
             }
         }

@@ -39,6 +39,8 @@ pub struct Summary {
     pub calls: usize,
     /// Calls in which audio crossed.
     pub answered: usize,
+    /// Calls whose agent left them joined to another one.
+    pub joined: usize,
 }
 
 /// Runs the world of `seed` to its end. `start` is any moment. The error says what was promised and not kept.
@@ -49,15 +51,15 @@ pub fn run(seed: u64, start: Instant) -> Result<Summary, Vec<String>> {
 }
 
 #[derive(Debug)]
-struct World {
-    start: Instant,
-    now: Instant,
-    clock: Clock,
-    config: Arc<Config>,
+pub(super) struct World {
+    pub(super) start: Instant,
+    pub(super) now: Instant,
+    pub(super) clock: Clock,
+    pub(super) config: Arc<Config>,
     /// For names that the registry draws.
-    rng: StdRng,
+    pub(super) rng: StdRng,
     agent: UserAgent,
-    seats: Vec<Seat>,
+    pub(super) seats: Vec<Seat>,
     wire: Wire,
     reference: Reference,
     shutdown_at: Option<Instant>,
@@ -133,9 +135,7 @@ impl World {
             self.shut_down();
         }
         if self.enough_at.take_if(|at| *at <= self.now).is_some() {
-            for page in self.seats.iter_mut().flat_map(|seat| &mut seat.browsers) {
-                page.hang_up(self.now);
-            }
+            self.hang_up_everywhere();
         }
     }
 
@@ -196,7 +196,8 @@ impl World {
         let Some(seat) = self.seats.get_mut(number) else { return };
         let standing = seat.call.as_ref().map(Call::standing).filter(|standing| !standing.is_ending);
         let is_up = standing.as_ref().is_some_and(|standing| standing.is_answered && standing.trunk_leg == leg);
-        if is_up && matches!(event, sip::Event::InfoReceived { .. }) {
+        let has_agent = standing.as_ref().is_some_and(|standing| standing.partner.is_none());
+        if is_up && has_agent && matches!(event, sip::Event::InfoReceived { .. }) {
             seat.keys_told += 1;
         }
         let transferor_leaves = matches!(event, sip::Event::Ended { cause: EndCause::PeerBye, .. })
@@ -333,7 +334,7 @@ impl World {
         let standing = other.call.as_ref()?.standing();
         let is_up = standing.is_answered && !standing.is_ending;
         let trunk = TrunkName::new("pbx");
-        is_up.then_some(Consultation { leg: standing.trunk_leg, trunk, number: standing.number })
+        is_up.then_some(Consultation { call: other.ids.call, leg: standing.trunk_leg, trunk, number: standing.number })
     }
 
     /// As the registry does with what is about no call of the page's.
@@ -353,18 +354,19 @@ impl World {
         }
     }
 
-    fn tell(&mut self, number: usize, input: Input) {
+    pub(super) fn tell(&mut self, number: usize, input: Input) {
         if let Some(call) = self.seats.get_mut(number).and_then(|seat| seat.call.as_mut()) {
             call.handle(input, self.now);
         }
         self.carry_out(number);
     }
 
-    fn carry_out(&mut self, number: usize) {
+    pub(super) fn carry_out(&mut self, number: usize) {
         let commands = self.seats.get_mut(number).map(|seat| seat.carry_out(self.now)).unwrap_or_default();
         for command in commands {
             self.command(command);
         }
+        self.pass_partner_words(number);
         self.drain_agent();
     }
 
@@ -376,6 +378,7 @@ impl World {
         let mut summary = Summary::default();
         for (number, seat) in self.seats.iter().enumerate() {
             summary.calls += usize::from(seat.outcome.is_some());
+            summary.joined += usize::from(seat.is_joined());
             summary.answered += usize::from(seat.media.book().gate_opened);
             faults.extend(seat.broken_promises().into_iter().map(|fault| format!("call {number}: {fault}")));
         }

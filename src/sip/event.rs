@@ -148,6 +148,8 @@ pub enum Event {
         leg: LegId,
         /// What the new call came to so far.
         status: StatusCode,
+        /// The peer refused to be asked: it called nobody.
+        is_refused: bool,
         /// Whether nothing more will come. Without any NOTIFY that happens at the call's end, with the last status.
         is_over: bool,
     },

@@ -6,6 +6,7 @@ use crate::call::CallRecord;
 use crate::call::io;
 use crate::call::io::records::NotNow;
 use crate::clock::WallTime;
+use crate::ids::CallId;
 use crate::ids::RecordingId;
 use crate::recording::CallDirection;
 use crate::store::catalog::clean;
@@ -37,15 +38,16 @@ impl CallRecords {
         let upsert = sqlx::query!(
             "INSERT INTO call_record AS call (call_id, started_at, node_id, session_id, direction, trunk, remote_number, remote_name, \
              called_number, agent, agent_user, answered_at, ended_at, outcome, sip_status, q850, recording_id, recording_exception, \
-             srtp_downgraded) \
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19) \
+             srtp_downgraded, joined_with) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20) \
              ON CONFLICT (call_id, started_at) DO UPDATE SET agent = coalesce(EXCLUDED.agent, call.agent), \
              agent_user = coalesce(EXCLUDED.agent_user, call.agent_user), answered_at = coalesce(EXCLUDED.answered_at, call.answered_at), \
              ended_at = coalesce(EXCLUDED.ended_at, call.ended_at), outcome = coalesce(EXCLUDED.outcome, call.outcome), \
              sip_status = coalesce(EXCLUDED.sip_status, call.sip_status), q850 = coalesce(EXCLUDED.q850, call.q850), \
              recording_id = coalesce(EXCLUDED.recording_id, call.recording_id), \
              recording_exception = coalesce(EXCLUDED.recording_exception, call.recording_exception), \
-             srtp_downgraded = call.srtp_downgraded OR EXCLUDED.srtp_downgraded",
+             srtp_downgraded = call.srtp_downgraded OR EXCLUDED.srtp_downgraded, \
+             joined_with = coalesce(EXCLUDED.joined_with, call.joined_with)",
             record.call.as_uuid(),
             record.started.to_utc(),
             node.as_bytes().as_slice(),
@@ -64,7 +66,8 @@ impl CallRecords {
             record.q850.map(i16::from),
             record.recording.map(RecordingId::as_uuid),
             record.recording_exception.as_deref().map(clean),
-            record.srtp_downgraded
+            record.srtp_downgraded,
+            record.joined_with.map(CallId::as_uuid)
         );
         within(upsert.execute(self.pool.connections())).await?;
         Ok(())

@@ -4,6 +4,7 @@
 
 mod api;
 mod auth;
+mod bridging;
 mod calls;
 mod emergency;
 mod faults;

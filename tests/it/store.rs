@@ -438,12 +438,14 @@ async fn a_call_record_grows_and_nothing_known_is_unwritten() {
         recording: None,
         recording_exception: None,
         srtp_downgraded: false,
+        joined_with: None,
     };
     let over = CallRecord {
         answered: Some(NOON.after(Duration::from_secs(2))),
         ended: Some(NOON.after(Duration::from_secs(9))),
         end_reason: Some("hangup".into()),
         srtp_downgraded: true,
+        joined_with: Some(CallId::from_uuid(Uuid::from_u128(6))),
         sip_status: Some(200),
         q850: Some(16),
         ..begun.clone()

@@ -35,6 +35,7 @@ struct Tally {
     worlds: usize,
     calls: usize,
     answered: usize,
+    joined: usize,
     broken: Vec<(u64, String)>,
 }
 
@@ -48,6 +49,7 @@ impl Tally {
                 Ok(summary) => {
                     tally.calls += summary.calls;
                     tally.answered += summary.answered;
+                    tally.joined += summary.joined;
                 }
                 Err(faults) => tally.broken.push((seed, faults)),
             }
@@ -77,12 +79,14 @@ fn every_call_keeps_every_promise() {
 
     let sum = |of: fn(&Tally) -> usize| tallies.iter().map(of).sum::<usize>();
     let (worlds, calls, answered) = (sum(|it| it.worlds), sum(|it| it.calls), sum(|it| it.answered));
-    println!("{worlds} worlds, {calls} calls, {answered} with audio");
+    let joined = sum(|it| it.joined);
+    println!("{worlds} worlds, {calls} calls, {answered} with audio, {joined} joined to another one");
     let broken: Vec<_> = tallies.into_iter().flat_map(|tally| tally.broken).collect();
     for (seed, faults) in &broken {
         println!("TANDEM_SIM_SEED={seed}\n    {faults}");
     }
     assert!(broken.is_empty(), "{} of {worlds} worlds broke a promise", broken.len());
+    assert!(joined * 200 > calls, "too few calls were joined for this to mean anything");
     assert!(answered * 4 > calls, "too few calls came to talk for this to mean anything");
 }
 

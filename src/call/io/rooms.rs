@@ -4,7 +4,10 @@ use tokio::sync::mpsc;
 
 use crate::call::AgentParty;
 use crate::call::CallRecord;
+use crate::call::Destination;
+use crate::call::PartnerWord;
 use crate::call::admission::AgentStanding;
+use crate::ids::CallId;
 use crate::ids::Extension;
 use crate::ids::SignalingId;
 use crate::recording;
@@ -64,4 +67,32 @@ pub enum Control {
     EndAll,
     /// Say when no call is left.
     WhenEmpty(tokio::sync::oneshot::Sender<()>),
+}
+
+/// What a call asks of the registry.
+#[derive(Debug)]
+pub(super) struct Asked {
+    /// Which call.
+    pub(super) from: CallId,
+    /// What.
+    pub(super) ask: Ask,
+}
+
+/// See [`Asked`].
+#[derive(Debug)]
+pub(super) enum Ask {
+    /// Passes a word on to another call.
+    Tell {
+        /// Which.
+        to: CallId,
+        /// What.
+        word: PartnerWord,
+    },
+    /// Begins a call that is to be joined to this one.
+    Launch {
+        /// Whither.
+        destination: Destination,
+        /// In whose name.
+        agent: Box<AgentParty>,
+    },
 }

@@ -10,6 +10,9 @@ use crate::call::Call;
 use crate::call::Input;
 use crate::call::Output;
 use crate::call::Standing;
+use crate::call::io::rooms::Ask;
+use crate::call::io::rooms::Asked;
+use crate::call::io::rooms::Full;
 use crate::call::io::rooms::Rooms;
 use crate::call::io::trace::CallTracer;
 use crate::clock::Clock;
@@ -22,6 +25,8 @@ use crate::worker;
 pub(super) struct Route {
     /// The other rooms.
     pub(super) rooms: Arc<dyn Rooms>,
+    /// The registry, for what is not in the call's own hands.
+    pub(super) registry: mpsc::Sender<Asked>,
     /// The call's worker.
     pub(super) worker: usize,
     /// The clock of this node.
@@ -66,6 +71,10 @@ async fn until(deadline: Option<TokioInstant>) {
     }
 }
 
+fn ask(route: &Route, from: CallId, ask: Ask) -> Result<(), Full> {
+    route.registry.try_send(Asked { from, ask }).map_err(|_full| Full("call registry"))
+}
+
 /// Carries out everything that the call wants. A full room fails the call, not the gateway.
 fn drain(call: &mut Call, id: CallId, route: &Route, tracer: &mut CallTracer) {
     // Before the outputs: who hears `call.ended` may dial again at once.
@@ -93,6 +102,8 @@ fn drain(call: &mut Call, id: CallId, route: &Route, tracer: &mut CallTracer) {
                 route.rooms.signaling(session, command);
                 Ok(())
             }
+            Output::Partner { to, word } => ask(route, id, Ask::Tell { to, word }),
+            Output::Launch { destination, agent } => ask(route, id, Ask::Launch { destination, agent }),
             Output::Record(record) => {
                 route.rooms.record(*record);
                 Ok(())

@@ -51,6 +51,13 @@ pub(super) fn dialled(rooms: &dyn Rooms, ids: CallIds, to: &str, at: Instant) {
     rooms.trace(Observation::Noted { call: ids.call, event, at });
 }
 
+/// A call begins because another one is to be joined to it.
+pub(super) fn launched(rooms: &dyn Rooms, ids: CallIds, by: CallId, at: Instant) {
+    began(rooms, ids, None, at);
+    let event = Event::State { name: "launched".to_owned(), detail: Some(format!("for call {by}")) };
+    rooms.trace(Observation::Noted { call: ids.call, event, at });
+}
+
 /// A call that began was refused before anything rang.
 pub(super) fn refused(rooms: &dyn Rooms, ids: CallIds, cause: Cause, at: Instant) {
     let event = Event::State { name: "refused".to_owned(), detail: Some(cause.word().to_owned()) };
@@ -85,6 +92,10 @@ impl CallTracer {
         self.note(Event::Media { name: name.into(), detail });
     }
 
+    fn state(&self, detail: String) {
+        self.note(Event::State { name: self.phase.to_owned(), detail: Some(detail) });
+    }
+
     /// What the call is told.
     pub(super) fn heard(&mut self, input: &Input) {
         if let Input::Worker(event) = input {
@@ -93,6 +104,8 @@ impl CallTracer {
             self.asked_for((*from, *token), request);
         } else if let Input::Recorder(event) = input {
             self.media(format!("recorder_{}", word(event)), None);
+        } else if let Input::Partner { from, word: said } = input {
+            self.why = Some(format!("call {} says {}", from.call, word(said)));
         } else if matches!(input, Input::AgentGone { .. } | Input::Shutdown) {
             self.why = Some(word(input));
         }
@@ -151,8 +164,12 @@ impl CallTracer {
             self.media("hear_fork", Some(media.remote.to_string()));
         } else if let Output::Worker(worker::Command::SendDtmf { digits, .. }) = output {
             self.media("send_dtmf", Some(format!("{} digits", digits.len())));
+        } else if let Output::Partner { to, word: said } = output {
+            self.state(format!("tells call {to} {}", word(said)));
+        } else if let Output::Launch { destination, .. } = output {
+            self.state(format!("wants a call by trunk {}", destination.trunk));
         } else if let Output::Alarm(what) = output {
-            self.note(Event::State { name: self.phase.to_owned(), detail: Some(format!("alarm {what}")) });
+            self.state(format!("alarm {what}"));
         }
     }
 

@@ -55,7 +55,7 @@ impl Alerting {
                 self.go_on(dropped, context, now)
             }
             Input::Shutdown => end(Cause::Draining, context, now),
-            other @ (Input::Recorder(_) | Input::Consulted { .. } | Input::SpareLeg(_)) => {
+            other @ (Input::Recorder(_) | Input::Consulted { .. } | Input::SpareLeg(_) | Input::Partner { .. }) => {
                 decline(&other, context);
                 Phase::Alerting(self)
             }

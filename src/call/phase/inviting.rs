@@ -7,6 +7,7 @@ use bytes::Bytes;
 use crate::call::CallTimer;
 use crate::call::Cause;
 use crate::call::Input;
+use crate::call::PartnerWord;
 use crate::call::context::Context;
 use crate::call::leg::TrunkLeg;
 use crate::call::phase::Phase;
@@ -66,8 +67,11 @@ impl Inviting {
                 }
             }
             Input::AgentGone { .. } => end(Cause::AgentVanished, context, now),
+            Input::Partner { from, word: PartnerWord::Gone(_) } if context.is_joined_to(from.call) => {
+                end(Cause::Cancelled, context, now)
+            }
             Input::Shutdown => end(Cause::Draining, context, now),
-            other @ (Input::Request { .. } | Input::Consulted { .. } | Input::SpareLeg(_)) => {
+            other @ (Input::Request { .. } | Input::Consulted { .. } | Input::SpareLeg(_) | Input::Partner { .. }) => {
                 decline(&other, context);
                 Phase::Inviting(self)
             }
@@ -83,6 +87,7 @@ impl Inviting {
     fn heard_from_trunk(mut self, event: sip::Event, context: &mut Context, now: Instant) -> Phase {
         match event {
             sip::Event::Progressed { status, sdp, .. } => {
+                context.tell_partner(PartnerWord::Progressed(status));
                 self.progressed(status.as_u16(), sdp, context);
                 Phase::Inviting(self)
             }
@@ -127,6 +132,10 @@ impl Inviting {
 
     /// A description opens the way to the agent; what is heard until the first packet is our own ringback.
     fn progressed(&mut self, status: u16, sdp: Option<Bytes>, context: &mut Context) {
+        if context.partner.is_some() {
+            // Whoever is transferred hears music until the answer: an announcement would be cut off by it.
+            return;
+        }
         let (call, leg) = (context.ids.call, context.ids.agent_leg);
         // Of several forks, the last that plays is heard; each answers the same offer of ours.
         let described = sdp.is_some_and(|answer| self.trunk.preview(&answer).is_ok());

@@ -21,6 +21,7 @@ use std::time::Instant;
 use crate::call::CallTimer;
 use crate::call::Cause;
 use crate::call::Input;
+use crate::call::PartnerWord;
 use crate::call::context::Context;
 
 use alerting::Alerting;
@@ -121,7 +122,13 @@ pub(crate) fn prepare_again(context: &mut Context, now: Instant) -> Phase {
 
 /// What no phase has a use for: a request still gets its answer, the rest is nothing.
 pub(crate) fn decline(input: &Input, context: &mut Context) {
-    if let Input::Request { from, token, .. } | Input::Consulted { from, token, .. } = input {
-        context.deny_to(*from, *token, "call.wrong_state", "the call cannot do this now");
+    match input {
+        Input::Request { from, token, .. } | Input::Consulted { from, token, .. } => {
+            context.deny_to(*from, *token, "call.wrong_state", "the call cannot do this now");
+        }
+        Input::Partner { from, word: PartnerWord::Join | PartnerWord::Launched | PartnerWord::Joined } => {
+            context.tell_call(from.call, PartnerWord::Gone(Cause::NotAcceptable));
+        }
+        _ => {}
     }
 }

@@ -5,6 +5,7 @@ use std::time::Instant;
 use crate::call::CallTimer;
 use crate::call::Cause;
 use crate::call::Input;
+use crate::call::PartnerWord;
 use crate::call::context::Context;
 use crate::call::leg::TrunkLeg;
 use crate::call::phase::Phase;
@@ -24,16 +25,19 @@ pub struct Preparing {
 }
 
 impl Preparing {
-    /// Asks the worker for both legs.
+    /// Asks the worker for both legs. A call that will be joined to another one has no agent, and needs no browser leg.
     pub fn begin(context: &mut Context, now: Instant) -> Self {
         let (call, leg) = (context.ids.call, context.ids.agent_leg);
-        context.worker(worker::Command::OfferPeer { call, leg });
+        let has_agent = context.partner.is_none();
+        if has_agent {
+            context.worker(worker::Command::OfferPeer { call, leg });
+        }
         let (leg, address) = (context.ids.trunk_leg, context.trunk.media_address);
         context.worker(worker::Command::BindTrunk { call, leg, address });
         // The browser's first answer waits for a person who grants the microphone: twice the usual time.
         context.start_timer(CallTimer::Setup, context.config.transport_timeout * 2, now);
         context.publish_record();
-        Self { trunk: None, connected: false }
+        Self { trunk: None, connected: !has_agent }
     }
 
     /// The trunk of an emergency call failed it: another one is tried, with a port of its own.
@@ -75,9 +79,12 @@ impl Preparing {
                 request => decline(&Input::Request { from, token, request }, context),
             },
             Input::AgentGone { .. } => return end(Cause::AgentVanished, context, now),
+            Input::Partner { from, word: PartnerWord::Gone(_) } if context.is_joined_to(from.call) => {
+                return end(Cause::Cancelled, context, now);
+            }
             Input::Shutdown => return end(Cause::Draining, context, now),
             Input::Sip(_) => {}
-            other @ (Input::Consulted { .. } | Input::SpareLeg(_)) => decline(&other, context),
+            other @ (Input::Consulted { .. } | Input::SpareLeg(_) | Input::Partner { .. }) => decline(&other, context),
         }
         self.proceed(context, now)
     }

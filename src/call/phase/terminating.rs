@@ -5,10 +5,11 @@ use std::time::Instant;
 use crate::call::CallTimer;
 use crate::call::Cause;
 use crate::call::Input;
+use crate::call::PartnerWord;
 use crate::call::context::Context;
-use crate::call::context::RecordingState;
 use crate::call::phase::Phase;
 use crate::call::phase::decline;
+use crate::call::recording_state::RecordingState;
 use crate::recording;
 use crate::sip;
 use crate::sip::Refusal;
@@ -63,6 +64,7 @@ impl Terminating {
         }
         context.timers.clear();
         context.ended(cause, now);
+        context.tell_partner(PartnerWord::Gone(cause));
         let call = context.ids.call;
         context.worker(worker::Command::Close { call });
         context.start_timer(CallTimer::Ending, context.config.ending_timeout, now);
@@ -130,21 +132,18 @@ impl Terminating {
             }
             // Frames were lost, or the recorder gave up: what it has is sealed all the same, and nobody waits for it.
             RecordingState::Failed => {
+                let at = context.recorded_until.unwrap_or(at);
                 let end_reason = self.cause.word();
                 context.recorder(recording::Command::Stop { recording, at, end_reason });
             }
-            RecordingState::Unwanted | RecordingState::Wanted | RecordingState::Sealed => {}
+            RecordingState::Stopping => context.tap_stopped(),
+            RecordingState::Unwanted | RecordingState::Wanted | RecordingState::Sealing | RecordingState::Sealed => {}
         }
         self.finish_if_sealed(context)
     }
 
     fn finish_if_sealed(self, context: &mut Context) -> Phase {
-        match context.recording {
-            RecordingState::Active | RecordingState::Starting => Phase::Terminating(self),
-            RecordingState::Unwanted | RecordingState::Wanted | RecordingState::Failed | RecordingState::Sealed => {
-                self.finish(context)
-            }
-        }
+        if context.recording.is_open() { Phase::Terminating(self) } else { self.finish(context) }
     }
 
     fn finish(self, context: &mut Context) -> Phase {

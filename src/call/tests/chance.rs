@@ -8,8 +8,13 @@ use rand::rngs::StdRng;
 
 use super::OFFER;
 use super::Stage;
+use crate::call::Cause;
 use crate::call::Input;
 use crate::call::Output;
+use crate::call::Partner;
+use crate::call::PartnerWord;
+use crate::call::TransferMethod;
+use crate::ids::CallId;
 use crate::ids::LegId;
 use crate::recording;
 use crate::recording::Obligation;
@@ -45,16 +50,21 @@ fn request(choice: u8) -> CallRequest {
 /// One thing that may happen to a call, by number.
 fn happen(stage: &mut Stage, choice: u8) {
     let (leg, agent) = (stage.ids.trunk_leg, stage.ids.agent_leg);
-    match choice % 36 {
+    match choice % 41 {
         0..=7 => stage.ask(request(choice)),
         24..=27 => stage.ask(request(choice - 24 + 7)),
         28 => stage.sip(sip::Event::Renegotiated { leg, sdp: OFFER.into() }),
         29 => stage.sip(sip::Event::RenegotiationFailed { leg, status: StatusCode::NOT_ACCEPTABLE_HERE }),
         30 => refer(stage),
-        31 => stage.sip(sip::Event::ReferProgressed { leg, status: StatusCode::OK, is_over: true }),
+        31 => stage.sip(sip::Event::ReferProgressed { leg, status: StatusCode::OK, is_refused: false, is_over: true }),
         32 => stage.sip(sip::Event::Accepted { leg: spare(), sdp: Some(OFFER.into()) }),
         33 => stage.worker(spare(), worker::EventKind::TrunkBound { local: ([127, 0, 0, 1], 20_020).into() }),
         34 => replace(stage),
+        36 => partner_says(stage, PartnerWord::Join),
+        37 => partner_says(stage, PartnerWord::Launched),
+        38 => partner_says(stage, PartnerWord::Joined),
+        39 => partner_says(stage, PartnerWord::Gone(Cause::Hangup)),
+        40 => stage.worker(leg, worker::EventKind::TapStopped { tap: stage.ids.tap }),
         35 => stage.sip(sip::Event::Ended { leg: spare(), cause: EndCause::PeerBye, reason: None }),
         8 => stage.legs_made(),
         9 => stage.peer_connected(),
@@ -93,6 +103,11 @@ fn refer(stage: &mut Stage) {
         to: ReferTo { user: "601".into(), replaces: None, replaces_header: None },
         referred_by: None,
     });
+}
+
+fn partner_says(stage: &mut Stage, word: PartnerWord) {
+    let call = CallId::generate(5, &mut StdRng::seed_from_u64(79));
+    stage.tell(Input::Partner { from: Partner { call, worker: 0 }, word });
 }
 
 /// One INVITE has one name: it comes once.
@@ -136,10 +151,11 @@ proptest! {
     fn every_promise_is_kept_whatever_happens(
         outbound: bool,
         obligation in obligation(),
+        bridges: bool,
         choices in proptest::collection::vec(any::<u8>(), 0..40),
     ) {
-        let mut stage =
-            if outbound { Stage::outbound(obligation) } else { Stage::inbound(obligation, Some(OFFER)) };
+        let transfer = if bridges { TransferMethod::Bridge } else { TransferMethod::ReferThenBridge };
+        let mut stage = Stage::of_chance(outbound, obligation, transfer);
         for choice in choices {
             happen(&mut stage, choice);
         }

@@ -3,6 +3,7 @@
 #![expect(clippy::wildcard_enum_match_arm, reason = "a test picks out the one output that it asks for")]
 
 mod answers;
+mod bridging;
 mod chance;
 mod groups;
 mod holding;
@@ -28,7 +29,9 @@ use crate::call::Config;
 use crate::call::Hunt;
 use crate::call::Input;
 use crate::call::Output;
+use crate::call::Partner;
 use crate::call::SrtpPolicy;
+use crate::call::TransferMethod;
 use crate::call::TrunkPolicy;
 use crate::call::call::Ground;
 use crate::clock::Clock;
@@ -87,10 +90,14 @@ pub(super) fn ids() -> CallIds {
     }
 }
 
+pub(super) fn agent_session() -> SignalingId {
+    SignalingId::generate(1, &mut StdRng::seed_from_u64(6))
+}
+
 pub(crate) fn ground(obligation: Obligation, clock: Clock) -> Ground {
     let ids = ids();
     let agent = AgentParty {
-        session: SignalingId::generate(1, &mut StdRng::seed_from_u64(6)),
+        session: agent_session(),
         user: "alice".into(),
         name: "Alice".into(),
         extension: Extension::new("1001"),
@@ -106,6 +113,8 @@ pub(crate) fn ground(obligation: Obligation, clock: Clock) -> Ground {
         media_source: MediaSource::Exact,
         hold_style: crate::call::HoldStyle::Local,
         dtmf: crate::call::DtmfMethod::Rfc4733,
+        transfer: TransferMethod::Refer,
+        records_after_transfer: false,
     };
     Ground { ids, agent, trunk, config: Arc::new(Config::default()), clock, emergency: None }
 }
@@ -224,6 +233,33 @@ impl Stage {
         Self { call, ids: ids(), now, outputs: Vec::new(), tokens: 0, replaced: false }.drained()
     }
 
+    /// A call on a trunk whose transfers are carried out like that.
+    pub(super) fn of_chance(outbound: bool, obligation: Obligation, transfer: TransferMethod) -> Self {
+        let clock = Clock::system();
+        let now = clock.now();
+        let mut ground = ground(obligation, clock);
+        ground.trunk.transfer = transfer;
+        with_dial_plan(&mut ground);
+        let call = if outbound {
+            Call::outbound(ground, TrunkName::new("pbx"), "600".into(), now)
+        } else {
+            let hunt = alone(&ground);
+            Call::inbound(ground, hunt, invitation(Some(OFFER)), now)
+        };
+        Self { call, ids: ids(), now, outputs: Vec::new(), tokens: 0, replaced: false }.drained()
+    }
+
+    /// A call to 600 that `partner` asked for.
+    pub(super) fn launched(partner: Partner) -> Self {
+        let clock = Clock::system();
+        let now = clock.now();
+        let mut ground = ground(Obligation::Required, clock);
+        with_dial_plan(&mut ground);
+        let destination = ground.config.destination("600").unwrap();
+        let call = Call::launched(ground, destination, partner, now);
+        Self { call, ids: ids(), now, outputs: Vec::new(), tokens: 0, replaced: false }.drained()
+    }
+
     pub(super) fn outbound_over_srtp(srtp: SrtpPolicy) -> Self {
         let clock = Clock::system();
         let now = clock.now();
@@ -255,7 +291,8 @@ impl Stage {
     }
 
     pub(super) fn ask(&mut self, request: CallRequest) {
-        let from = self.call.standing().audience[0].0;
+        // An agent who has left may still ask.
+        let from = self.call.standing().audience.first().map_or_else(agent_session, |(session, _)| *session);
         self.ask_as(from, request);
     }
 

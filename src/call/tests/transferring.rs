@@ -29,16 +29,16 @@ fn transferring() -> Stage {
     stage
 }
 
-fn referred(stage: &Stage, user: &str, replaces: Option<LegId>) -> bool {
+pub(super) fn referred(stage: &Stage, user: &str, replaces: Option<LegId>) -> bool {
     stage.sip_count(|c| matches!(c, sip::Command::Refer { to, .. } if to.user == user && to.replaces == replaces)) == 1
 }
 
 fn progressed(stage: &mut Stage, code: u16, is_over: bool) {
     let leg = stage.ids.trunk_leg;
-    stage.sip(sip::Event::ReferProgressed { leg, status: status(code), is_over });
+    stage.sip(sip::Event::ReferProgressed { leg, status: status(code), is_refused: false, is_over });
 }
 
-fn failed(stage: &Stage) -> Option<(String, Option<u16>)> {
+pub(super) fn failed(stage: &Stage) -> Option<(String, Option<u16>)> {
     stage.outputs.iter().find_map(|output| match output {
         Output::Signaling {
             command: signaling::Command::Notify(Notification::TransferFailed { reason, sip_code, .. }),
@@ -115,12 +115,18 @@ fn reports_that_end_without_a_result_give_the_call_back_after_a_moment() {
 }
 
 #[test]
-fn a_transfer_goes_only_where_the_agent_may_dial_on_the_same_trunk() {
-    for (to, may) in [("601", true), ("1002", true), ("901", false), ("0190123", false), ("x", false)] {
+fn a_transfer_goes_only_where_the_agent_may_dial_and_the_pbx_is_asked_only_on_its_own_trunk() {
+    for (to, may, by_the_pbx) in [
+        ("601", true, true),
+        ("1002", true, true),
+        ("901", true, false),
+        ("0190123", false, false),
+        ("x", false, false),
+    ] {
         let mut stage = Stage::talking_at(|_| {});
         stage.ask(CallRequest::Transfer { to: to.into() });
         assert_eq!(stage.replies()[0].1, may, "{to}");
-        assert_eq!(referred(&stage, to, None), may, "{to}");
+        assert_eq!(referred(&stage, to, None), by_the_pbx, "{to}");
     }
 }
 
@@ -133,7 +139,7 @@ fn one_transfer_at_a_time_and_no_resume_meanwhile() {
     assert_eq!(refused, 2);
 }
 
-fn consult(stage: &mut Stage, consultation: Option<Consultation>) -> bool {
+pub(super) fn consult(stage: &mut Stage, consultation: Option<Consultation>) -> bool {
     let from = stage.call.standing().audience[0].0;
     stage.tell(Input::Consulted { from, token: RequestToken(900), consultation });
     stage.replies().into_iter().any(|(token, granted)| token == 900 && granted)
@@ -142,12 +148,11 @@ fn consult(stage: &mut Stage, consultation: Option<Consultation>) -> bool {
 #[test]
 fn an_attended_transfer_names_the_other_calls_dialog() {
     let leg = super::ids().agent_leg;
-    let other = Consultation { leg, trunk: TrunkName::new("pbx"), number: "602".into() };
+    let other = Consultation { call: super::ids().call, leg, trunk: TrunkName::new("pbx"), number: "602".into() };
     let mut stage = Stage::talking_at(|_| {});
-    assert!(consult(&mut stage, Some(other.clone())));
+    assert!(consult(&mut stage, Some(other)));
     assert!(referred(&stage, "602", Some(leg)));
     let mut stage = Stage::talking_at(|_| {});
-    assert!(!consult(&mut stage, Some(Consultation { trunk: TrunkName::new("carrier"), ..other })));
     assert!(!consult(&mut stage, None), "a call that is not answered cannot be transferred to");
 }
 

@@ -193,6 +193,13 @@ pub enum AgentRequest {
         /// The number.
         to: String,
     },
+    /// Hand a call over to the party of one's other call.
+    TransferTo {
+        /// The call.
+        call_id: String,
+        /// The other call.
+        consult: String,
+    },
     /// Tell what was heard since the last report, and forget it.
     Report {
         /// The call.

@@ -146,6 +146,9 @@ impl<'a> Session<'a> {
             AgentRequest::Transfer { call_id, to } => {
                 self.ask("call.transfer", json!({"call_id": call_id, "to": to})).await
             }
+            AgentRequest::TransferTo { call_id, consult } => {
+                self.ask("call.transfer", json!({"call_id": call_id, "consult_call": consult})).await
+            }
             AgentRequest::Report { call_id } => {
                 self.order(&call_id, Order::Report);
                 Ok(())

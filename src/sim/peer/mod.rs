@@ -294,6 +294,11 @@ impl Peer {
         self.repeat_unpracked(now);
     }
 
+    /// Its user has talked enough.
+    pub fn hang_up(&mut self, now: Instant) {
+        self.act(Deed::Bye, now);
+    }
+
     fn given_up(&mut self, asked: &Asked) {
         if asked.is_answered() {
             return;

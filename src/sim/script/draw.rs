@@ -5,7 +5,7 @@ use std::time::Duration;
 use rand::Rng as _;
 use rand::rngs::StdRng;
 
-use crate::call::{DtmfMethod, HoldStyle};
+use crate::call::{DtmfMethod, HoldStyle, TransferMethod};
 use crate::recording::{CallDirection, Obligation};
 use crate::sim::script::{
     BrowserScript, CallScript, Chatter, Decision, Deed, Lifetime, Luck, MediaScript, PeerScript, Reliability, Script,
@@ -35,7 +35,8 @@ impl Script {
 }
 
 impl CallScript {
-    fn draw(rng: &mut StdRng) -> Self {
+    /// The script of one call.
+    pub fn draw(rng: &mut StdRng) -> Self {
         let inbound = rng.random_bool(0.6);
         let mut peer = PeerScript::draw(rng);
         let members = if inbound && rng.random_bool(0.15) { rng.random_range(2..=GROUP_MAX) } else { 1 };
@@ -56,6 +57,16 @@ impl CallScript {
             browsers,
             one_by_one: rng.random_bool(0.3),
             media: MediaScript::draw(rng),
+            transfer: one_of(
+                rng,
+                &[
+                    TransferMethod::Refer,
+                    TransferMethod::Refer,
+                    TransferMethod::Bridge,
+                    TransferMethod::ReferThenBridge,
+                ],
+            ),
+            records_after_transfer: rng.random_bool(0.5),
         }
     }
 }

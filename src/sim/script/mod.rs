@@ -4,7 +4,7 @@ mod draw;
 
 use std::time::Duration;
 
-use crate::call::{DtmfMethod, HoldStyle};
+use crate::call::{DtmfMethod, HoldStyle, TransferMethod};
 use crate::recording::{CallDirection, Obligation};
 use crate::sim::wire::Weather;
 
@@ -32,6 +32,10 @@ pub struct CallScript {
     pub obligation: Obligation,
     /// How the agent's hold is told to the PBX.
     pub hold_style: HoldStyle,
+    /// How the trunk's transfers are carried out.
+    pub transfer: TransferMethod,
+    /// Its recordings go on after a transfer that joins two calls.
+    pub records_after_transfer: bool,
     /// How the agent's digits leave.
     pub dtmf: DtmfMethod,
     /// What the PBX means to do.

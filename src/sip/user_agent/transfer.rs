@@ -66,6 +66,7 @@ impl UserAgent {
             None => self.tell_call_room(Event::ReferProgressed {
                 leg,
                 status: StatusCode::CALL_DOES_NOT_EXIST,
+                is_refused: true,
                 is_over: true,
             }),
         }

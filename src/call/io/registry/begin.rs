@@ -93,8 +93,9 @@ impl Registry {
         let config = Arc::clone(&self.config);
         let ground = Ground { ids, agent: first.agent, trunk, config, clock: self.clock, emergency: None };
         let trunk = invitation.trunk.clone();
+        let worker = self.worker_beside(ground.agent.session);
         let call = Call::inbound(ground, hunt, invitation, self.clock.now());
-        self.begin(call, ids, trunk);
+        self.begin(call, ids, trunk, worker);
     }
 
     fn refuse_at_the_door(&self, ids: CallIds, invitation: &Invitation, cause: Cause) {
@@ -176,7 +177,7 @@ impl Registry {
                 let config = Arc::clone(&self.config);
                 let ground = Ground { ids, agent, trunk: policy, config, clock: self.clock, emergency };
                 let call = Call::outbound(ground, trunk.clone(), number, self.clock.now());
-                self.begin(call, ids, trunk);
+                self.begin(call, ids, trunk, self.worker_beside(session));
             }
             Err(DialRefused::Denied(denied)) => self.deny(session, token, ("call.forbidden", &denied.to_string())),
             Err(DialRefused::Refused(Cause::AgentBusy)) => {
@@ -186,11 +187,11 @@ impl Registry {
         }
     }
 
-    fn begin(&mut self, call: Call, ids: CallIds, trunk: TrunkName) {
-        let worker = self.quietest_worker();
+    pub(super) fn begin(&mut self, call: Call, ids: CallIds, trunk: TrunkName, worker: usize) {
         let (mailbox, inbox) = mpsc::channel(CALL_MAILBOX);
         let (told, standing) = watch::channel(call.standing());
-        let route = Route { rooms: Arc::clone(&self.rooms), worker, clock: self.clock, standing: told };
+        let (rooms, registry) = (Arc::clone(&self.rooms), self.asks.0.clone());
+        let route = Route { rooms, registry, worker, clock: self.clock, standing: told };
         let legs = vec![ids.trunk_leg];
         let entry = Entry { mailbox, backlog: VecDeque::new(), legs, trunk, worker, standing };
         self.legs.insert(ids.trunk_leg, ids.call);
@@ -198,6 +199,12 @@ impl Registry {
         tracing::info!(call = %ids.call, session_id = %ids.session, "call begins");
         self.tasks.spawn(task::run(call, ids.call, inbox, route));
         self.gauge();
+    }
+
+    /// The worker of another call of this browser, for the two may be joined; else the quietest.
+    fn worker_beside(&self, session: SignalingId) -> usize {
+        let other = self.calls.values().find(|entry| entry.concerns(session));
+        other.map_or_else(|| self.quietest_worker(), |entry| entry.worker)
     }
 
     fn quietest_worker(&self) -> usize {
@@ -210,12 +217,12 @@ impl Registry {
         loads.iter().enumerate().min_by_key(|(_, load)| **load).map_or(0, |(worker, _)| worker)
     }
 
-    fn load(&self, extension: &Extension) -> Load {
+    pub(super) fn load(&self, extension: &Extension) -> Load {
         let agent_calls = self.calls.values().filter(|entry| entry.counts_for(extension)).count();
         Load { calls: self.calls.len(), agent_calls, draining: self.draining }
     }
 
-    fn new_ids(&mut self, call: Option<CallId>, trunk_leg: Option<LegId>) -> CallIds {
+    pub(super) fn new_ids(&mut self, call: Option<CallId>, trunk_leg: Option<LegId>) -> CallIds {
         let unix_ms = self.clock.wall(self.clock.now()).unix_ms();
         let rng = &mut self.rng;
         CallIds {

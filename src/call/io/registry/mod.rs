@@ -15,6 +15,7 @@ use crate::call::Config;
 use crate::call::Consultation;
 use crate::call::Input;
 use crate::call::Standing;
+use crate::call::io::rooms::Asked;
 use crate::call::io::rooms::Control;
 use crate::call::io::rooms::Events;
 use crate::call::io::rooms::Rooms;
@@ -24,6 +25,7 @@ use crate::ids::Extension;
 use crate::ids::LegId;
 use crate::ids::SignalingId;
 use crate::ids::TrunkName;
+use crate::limits::CALL_ASKS;
 use crate::limits::IDLE_AGENTS_MAX;
 use crate::signaling;
 use crate::signaling::CallRequest;
@@ -33,6 +35,7 @@ use crate::telemetry::metrics::CALLS;
 use crate::worker;
 
 mod begin;
+mod partners;
 
 /// How soon a full mailbox is tried again.
 const BACKLOG_RETRY: std::time::Duration = std::time::Duration::from_millis(5);
@@ -81,6 +84,8 @@ pub struct Registry {
     /// When each agent's last call ended.
     idle_since: BTreeMap<Extension, Instant>,
     tasks: JoinSet<CallId>,
+    /// What calls ask for; each has a sender.
+    asks: (mpsc::Sender<Asked>, mpsc::Receiver<Asked>),
     draining: bool,
     waiting: Vec<tokio::sync::oneshot::Sender<()>>,
 }
@@ -103,6 +108,7 @@ impl Registry {
             legs: BTreeMap::new(),
             idle_since: BTreeMap::new(),
             tasks: JoinSet::new(),
+            asks: mpsc::channel(CALL_ASKS),
             draining: false,
             waiting: Vec::new(),
         }
@@ -114,6 +120,7 @@ impl Registry {
             tokio::select! {
                 biased;
                 Some(ended) = self.tasks.join_next() => self.forget(ended),
+                Some(asked) = self.asks.1.recv() => self.asked_by_call(asked),
                 Some(event) = events.recorder.recv() => self.tell(event.call, Input::Recorder(event.kind)),
                 Some(event) = events.worker.recv() => self.tell(event.call, Input::Worker(event)),
                 Some(event) = events.sip.recv() => self.heard_from_trunk(event),
@@ -180,10 +187,15 @@ impl Registry {
         for leg in &entry.legs {
             self.legs.remove(leg);
         }
-        let standing = entry.standing.borrow();
+        let standing = entry.standing.borrow().clone();
+        self.note_idle(standing);
+    }
+
+    /// The agents of a call that was answered are free from now on.
+    fn note_idle(&mut self, standing: Standing) {
         if standing.is_answered {
-            for (_, extension) in &standing.audience {
-                self.idle_since.insert(extension.clone(), self.clock.now());
+            for (_, extension) in standing.audience {
+                self.idle_since.insert(extension, self.clock.now());
             }
         }
         while self.idle_since.len() > IDLE_AGENTS_MAX {
@@ -210,6 +222,7 @@ impl Registry {
             }
         }
         let _full = self.rooms.worker(entry.worker, worker::Command::Close { call });
+        self.widow(call);
     }
 
     fn tell(&mut self, call: CallId, input: Input) {
@@ -294,6 +307,7 @@ impl Registry {
         };
         let standing = other.standing.borrow().clone();
         let consultation = (standing.is_answered && !standing.is_ending).then(|| Consultation {
+            call: consult,
             leg: standing.trunk_leg,
             trunk: other.trunk.clone(),
             number: standing.number,

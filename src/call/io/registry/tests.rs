@@ -112,7 +112,7 @@ fn house() -> House {
     let clock = Clock::system();
     let mut base = ground(Obligation::Never, clock);
     with_dial_plan(&mut base);
-    let trunks = [(TrunkName::new("pbx"), base.trunk.clone())].into();
+    let trunks = ["pbx", "carrier"].map(|name| (TrunkName::new(name), base.trunk.clone())).into();
     let groups = vec![a_group("1900", &["1001", "1002", "1003"])];
     // A busy machine is no silent device.
     let device_timeout = PATIENCE * 6;
@@ -171,9 +171,14 @@ impl House {
     }
 
     async fn invite(&mut self, called: &str, replaces: Option<LegId>) -> LegId {
+        self.invite_by("pbx", called, replaces).await
+    }
+
+    async fn invite_by(&mut self, trunk: &str, called: &str, replaces: Option<LegId>) -> LegId {
         self.legs += 1;
+        let trunk = TrunkName::new(trunk);
         let leg = LegId::generate(1, &mut StdRng::seed_from_u64(5_000 + self.legs));
-        let invitation = Invitation { leg, called: called.into(), replaces, ..invitation(Some(OFFER)) };
+        let invitation = Invitation { leg, trunk, called: called.into(), replaces, ..invitation(Some(OFFER)) };
         self.sip.send(sip::Event::Invited(Box::new(invitation))).await.unwrap();
         leg
     }
@@ -212,6 +217,21 @@ impl House {
             matches!(asked, Asked::Browser(_, signaling::Command::Notify(Notification::Answered { .. }))).then_some(())
         };
         self.until(answered).await;
+    }
+
+    /// The two calls whose media is joined next.
+    async fn joined(&mut self) -> [CallId; 2] {
+        let join = |asked: &Asked| match asked {
+            Asked::Worker(worker::Command::Join { call, partner, worker: 0 }) => Some((*call, *partner)),
+            _ => None,
+        };
+        let (first, second) = (self.until(join).await, self.until(join).await);
+        assert_eq!(first, (second.1, second.0), "each is told of the other");
+        [first.0, second.0]
+    }
+
+    async fn bye(&mut self) -> LegId {
+        self.until(|asked| if let Asked::Sip(sip::Command::Bye { leg, .. }) = asked { Some(*leg) } else { None }).await
     }
 
     async fn refusal(&mut self) -> (LegId, u16) {
@@ -293,4 +313,52 @@ async fn an_attended_transfer_finds_the_agents_other_call_and_nobody_elses() {
         .until(|asked| if let Asked::Sip(sip::Command::Refer { to, .. }) = asked { to.replaces } else { None })
         .await;
     assert_eq!(replaced, consulted);
+}
+
+#[tokio::test]
+async fn a_transfer_to_another_trunk_begins_a_call_there_and_joins_the_two() {
+    let mut house = house();
+    let caller = house.invite("1001", None).await;
+    let (_, first, _) = house.incoming().await;
+    house.take(1, first).await;
+    house.request(1, first, CallRequest::Transfer { to: "901".into() }).await;
+    let new = house
+        .until(|asked| match asked {
+            Asked::Sip(sip::Command::Invite(invite)) if invite.trunk.as_str() == "carrier" => Some(invite.leg),
+            _ => None,
+        })
+        .await;
+    house.sip.send(sip::Event::Accepted { leg: new, sdp: Some(OFFER.into()) }).await.unwrap();
+    let joined = house.joined().await;
+    assert!(joined.contains(&first));
+
+    // The agent is free, and asks in vain about what is no longer theirs.
+    house.invite("1001", None).await;
+    assert!(!house.incoming().await.2, "the next call does not wait");
+    house.request(1, first, CallRequest::Hangup).await;
+    assert_eq!(house.reply().await, Err("call.unknown".to_owned()));
+
+    let ended = sip::Event::Ended { leg: new, cause: sip::EndCause::PeerBye, reason: None };
+    house.sip.send(ended).await.unwrap();
+    assert_eq!(house.bye().await, caller, "who hangs up ends both");
+}
+
+#[tokio::test]
+async fn an_attended_transfer_between_two_trunks_joins_the_agents_two_calls() {
+    let mut house = house();
+    let caller = house.invite("1001", None).await;
+    let (_, first, _) = house.incoming().await;
+    house.take(1, first).await;
+    let consulted = house.invite_by("carrier", "1001", None).await;
+    let (_, second, _) = house.incoming().await;
+    house.take(1, second).await;
+    house.request(1, first, CallRequest::TransferTo { consult: second }).await;
+    let mut joined = house.joined().await;
+    joined.sort_unstable();
+    let mut both = [first, second];
+    both.sort_unstable();
+    assert_eq!(joined, both);
+    let ended = sip::Event::Ended { leg: caller, cause: sip::EndCause::PeerBye, reason: None };
+    house.sip.send(ended).await.unwrap();
+    assert_eq!(house.bye().await, consulted);
 }

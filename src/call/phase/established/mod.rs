@@ -1,5 +1,6 @@
 //! Audio crosses: until somebody hangs up, the media dies, or a required recording fails.
 
+mod bridging;
 mod holding;
 mod moving;
 mod transferring;
@@ -12,11 +13,13 @@ use bytes::Bytes;
 use holding::Hold;
 use moving::Moving;
 use transferring::Transfer;
+use transferring::Way;
 
 use crate::call::CallTimer;
 use crate::call::Cause;
 use crate::call::DtmfMethod;
 use crate::call::Input;
+use crate::call::PartnerWord;
 use crate::call::context::Context;
 use crate::call::digits;
 use crate::call::leg::TrunkLeg;
@@ -78,6 +81,7 @@ impl Established {
             digits: VecDeque::new(),
         };
         call.note_peers_hold(context);
+        bridging::meet_partner(context, now);
         call.into_phase()
     }
 
@@ -95,6 +99,7 @@ impl Established {
             Input::Consulted { token, consultation, .. } => {
                 self.transfer_to(token, consultation, context, now).into_phase()
             }
+            Input::Partner { from, word } => self.heard_from_partner(from, word, context, now),
             Input::Recorder(event) => {
                 if context.hear_recorder(event) {
                     self.into_phase()
@@ -115,6 +120,7 @@ impl Established {
             CallTimer::Transfer => self.transfer_failed(Cause::NoAnswer.word(), None, context),
             CallTimer::Move => return self.move_timed_out(context, now),
             CallTimer::Retire => self.retire_left_leg(context),
+            CallTimer::Joined => return self.end(Cause::TimeLimit, context, now),
             CallTimer::Digit => self.send_next_digit(context, now),
             _ => {}
         }
@@ -140,11 +146,15 @@ impl Established {
                 self.referred(&to, context, now);
                 self.into_phase()
             }
+            sip::Event::ReferProgressed { status, is_refused: true, .. } => {
+                self.refer_refused(status, context, now);
+                self.into_phase()
+            }
             sip::Event::ReferProgressed { status, is_over, .. } => {
                 self.transfer_progressed(status, is_over, context, now)
             }
             sip::Event::InfoReceived { body, .. } => {
-                press_for_agent(&body, context);
+                press(digits::pressed(&body), context);
                 self.into_phase()
             }
             sip::Event::Ended { cause, .. } => self.left(cause, context, now),
@@ -162,7 +172,7 @@ impl Established {
             return self.into_phase();
         }
         let cause = match cause {
-            EndCause::PeerBye | EndCause::LocalBye if self.transfer.is_some() => {
+            EndCause::PeerBye | EndCause::LocalBye if self.is_referred_away() => {
                 let call = context.ids.call;
                 context.notify(Notification::Transferred { call });
                 Cause::Transferred
@@ -170,7 +180,7 @@ impl Established {
             EndCause::PeerBye | EndCause::LocalBye => Cause::Hangup,
             EndCause::NoAck | EndCause::DialogLost | EndCause::SessionExpired => Cause::PeerLost,
         };
-        self.let_go_of_moves(context);
+        self.let_go_of_others(context);
         Terminating::begin(cause, Farewell::Silent, context, now)
     }
 
@@ -217,6 +227,17 @@ impl Established {
             return self.heard_of_new_leg(leg, &event.kind, context, now);
         }
         match &event.kind {
+            // The agent's part is over, and with it that leg.
+            _ if agent && context.partner.is_some() => self.into_phase(),
+            worker::EventKind::TapStopped { .. } => {
+                context.tap_stopped();
+                self.into_phase()
+            }
+            // An agent who is there gets them as events of the stream (RFC 4733).
+            worker::EventKind::DtmfReceived { digit, .. } => {
+                context.tell_partner(PartnerWord::Pressed(*digit));
+                self.into_phase()
+            }
             // Who holds may be silent for as long as they like; the session timer watches over them.
             worker::EventKind::MediaTimeout { .. } if self.hold.agent || self.hold.peer => self.into_phase(),
             worker::EventKind::MediaTimeout { .. } => self.end(Cause::MediaTimeout, context, now),
@@ -262,7 +283,7 @@ impl Established {
                 context.grant(token);
                 self.resume_by_agent(context);
             }
-            CallRequest::Transfer { to } => self = self.transfer(token, to, context, now),
+            CallRequest::Transfer { to } => self = self.transfer(token, &to, context, now),
             CallRequest::Hold
             | CallRequest::Resume
             | CallRequest::TransferTo { .. }
@@ -281,14 +302,21 @@ impl Established {
         let Some(digits) = parsed.filter(|digits| !digits.is_empty()) else {
             return context.deny(token, "call.bad_digits", "digits are 0-9, *, # and A-D");
         };
+        if self.queue_digits(digits, context, now) {
+            context.grant(token);
+        } else {
+            context.deny(token, "session.busy", "too many digits wait to be sent");
+        }
+    }
+
+    /// Sends digits to the trunk as it takes them; `false` where too many wait already.
+    fn queue_digits(&mut self, digits: Vec<DtmfDigit>, context: &mut Context, now: Instant) -> bool {
         match context.trunk.dtmf {
             DtmfMethod::Rfc4733 => {
                 let (call, leg) = (context.ids.call, context.ids.trunk_leg);
                 context.worker(worker::Command::SendDtmf { call, leg, digits });
             }
-            DtmfMethod::Info if self.digits.len() + digits.len() > DTMF_QUEUE_MAX => {
-                return context.deny(token, "session.busy", "too many digits wait to be sent");
-            }
+            DtmfMethod::Info if self.digits.len() + digits.len() > DTMF_QUEUE_MAX => return false,
             DtmfMethod::Info => {
                 self.digits.extend(digits);
                 if !context.timers.is_running(CallTimer::Digit) {
@@ -296,7 +324,7 @@ impl Established {
                 }
             }
         }
-        context.grant(token);
+        true
     }
 
     /// One INFO at a time, as apart as digits of a keypad: overtaking each other they would be another number.
@@ -307,20 +335,36 @@ impl Established {
         context.start_timer(CallTimer::Digit, DTMF_INFO_INTERVAL, now);
     }
 
+    /// The PBX was asked to take the call away.
+    fn is_referred_away(&self) -> bool {
+        self.transfer.as_ref().is_some_and(|transfer| matches!(transfer.way, Way::Referred { .. }))
+    }
+
+    /// The call ends: so does whatever it was about to become.
+    fn let_go_of_others(&mut self, context: &mut Context) {
+        self.let_go_of_moves(context);
+        if let Some(transfer) = self.transfer.take() {
+            Self::let_go_of_bridge(&transfer.way, context);
+        }
+    }
+
     /// Ends the call, and whatever it was about to become.
     fn end(mut self, cause: Cause, context: &mut Context, now: Instant) -> Phase {
         let farewell = if self.transferor_is_gone() { Farewell::Silent } else { Farewell::Bye };
-        self.let_go_of_moves(context);
+        self.let_go_of_others(context);
         Terminating::begin(cause, farewell, context, now)
     }
 }
 
-/// Digits that the trunk sent by INFO reach the browser as events, as those do that come by RTP.
-fn press_for_agent(body: &sip::Body, context: &mut Context) {
-    if let Some(digit) = digits::pressed(body) {
-        let (call, leg) = (context.ids.call, context.ids.agent_leg);
-        context.worker(worker::Command::SendDtmf { call, leg, digits: vec![digit] });
+/// A digit that the trunk sent by INFO reaches the browser as an event, as those do that come by RTP, or the partner's
+/// party.
+fn press(digit: Option<DtmfDigit>, context: &mut Context) {
+    let Some(digit) = digit else { return };
+    if context.partner.is_some() {
+        return context.tell_partner(PartnerWord::Pressed(digit));
     }
+    let (call, leg) = (context.ids.call, context.ids.agent_leg);
+    context.worker(worker::Command::SendDtmf { call, leg, digits: vec![digit] });
 }
 
 fn connect(trunk: &TrunkLeg, context: &mut Context) {

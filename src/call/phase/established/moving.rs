@@ -74,7 +74,9 @@ impl Established {
     /// The peer asks for a transfer. It goes where the agent might dial on the same trunk, and nowhere else.
     pub(super) fn referred(&mut self, to: &ReferTo, context: &mut Context, now: Instant) {
         let old = context.ids.trunk_leg;
-        let is_free = self.moving.is_none() && self.transfer.is_none() && self.retiring.is_none();
+        // Without an agent, nobody's dial rights allow it: that would be trunk to trunk, caused from outside.
+        let has_agent = context.partner.is_none();
+        let is_free = has_agent && self.moving.is_none() && self.transfer.is_none() && self.retiring.is_none();
         let number = context.config.destination_on(&context.record.trunk, &to.user);
         let (Some(number), true) = (number, is_free) else {
             let refusal = Refusal::new(StatusCode::FORBIDDEN);

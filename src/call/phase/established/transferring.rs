@@ -1,4 +1,5 @@
-//! Transfer by the agent: REFER, blind or to the agent's other call (RFC 3515, RFC 5589).
+//! Transfer by the agent, blind or to the agent's other call: the PBX is asked (REFER, RFC 3515, RFC 5589), or the
+//! gateway does it itself (see `bridging`).
 //!
 //! The other side is held meanwhile. A transfer that fails gives the call back as it was.
 
@@ -6,11 +7,14 @@ use std::time::Duration;
 use std::time::Instant;
 
 use super::Established;
+use super::bridging::Bridge;
 use crate::call::CallTimer;
 use crate::call::Cause;
 use crate::call::Consultation;
+use crate::call::TransferMethod;
 use crate::call::context::Context;
 use crate::call::phase::Phase;
+use crate::ids::CallId;
 use crate::signaling::Notification;
 use crate::signaling::RequestToken;
 use crate::sip;
@@ -27,63 +31,118 @@ pub(super) struct Transfer {
     to: String,
     /// The agent had not held before.
     resumes: bool,
+    pub(super) way: Way,
+}
+
+/// Who carries a transfer out.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Way {
+    /// The PBX; where it refuses to be asked, what is done instead.
+    Referred {
+        /// See there.
+        instead: Option<Bridge>,
+    },
+    /// We, with this call; `None` until the one that we asked for has a name.
+    Bridged(Option<CallId>),
 }
 
 impl Established {
-    /// Blind, under the agent's dial rights, and only where the call's own trunk leads.
-    pub(super) fn transfer(self, token: RequestToken, to: String, context: &mut Context, now: Instant) -> Self {
-        let Some(user) = context.config.destination_on(&context.record.trunk, &to) else {
-            context.deny(token, "call.forbidden", "this number may not be dialled over the call's trunk");
-            return self;
+    /// Blind, under the agent's dial rights. The PBX is asked only for what its own trunk reaches.
+    pub(super) fn transfer(mut self, token: RequestToken, to: &str, context: &mut Context, now: Instant) -> Self {
+        let destination = match context.config.destination(to) {
+            Ok(destination) => destination,
+            Err(denied) => {
+                context.deny(token, "call.forbidden", &denied.to_string());
+                return self;
+            }
         };
-        self.refer(token, to, ReferTarget { user, replaces: None }, context, now)
+        let method = context.transfer_method(&destination.trunk);
+        if method != TransferMethod::Refer && destination.emergency.is_some() {
+            context.deny(token, "call.forbidden", "nobody is transferred to an emergency number");
+            return self;
+        }
+        if self.begin_transfer(token, to, context) {
+            let target = ReferTarget { user: destination.number.clone(), replaces: None };
+            self.carry_out(method, target, Bridge::Dial(destination), context, now);
+        }
+        self
     }
 
-    /// To the party of the agent's other call, which must be on the same trunk.
+    /// To the party of the agent's other call.
     pub(super) fn transfer_to(
-        self,
+        mut self,
         token: RequestToken,
         consultation: Option<Consultation>,
         context: &mut Context,
         now: Instant,
     ) -> Self {
-        match consultation {
-            None => {
-                context.deny(token, "call.wrong_state", "the other call is not answered");
-                self
-            }
-            Some(other) if other.trunk != context.record.trunk => {
-                context.deny(token, "call.other_trunk", "the two calls are on different trunks");
-                self
-            }
-            Some(Consultation { leg, number, .. }) => {
-                let target = ReferTarget { user: number.clone(), replaces: Some(leg) };
-                self.refer(token, number, target, context, now)
-            }
+        let Some(Consultation { call, leg, trunk, number }) = consultation else {
+            context.deny(token, "call.wrong_state", "the other call is not answered");
+            return self;
+        };
+        let method = context.transfer_method(&trunk);
+        if self.begin_transfer(token, &number, context) {
+            let target = ReferTarget { user: number, replaces: Some(leg) };
+            self.carry_out(method, target, Bridge::Join(call), context, now);
+        }
+        self
+    }
+
+    /// Grants the request, and holds the other side for the transfer to come. Only one can be under way.
+    fn begin_transfer(&mut self, token: RequestToken, to: &str, context: &mut Context) -> bool {
+        if self.transfer.is_some() || self.moving.is_some() {
+            context.deny(token, "call.wrong_state", "a transfer is under way");
+            return false;
+        }
+        context.grant(token);
+        let (call, to, resumes) = (context.ids.call, to.to_owned(), !self.hold.agent);
+        self.hold_silently(context);
+        context.notify(Notification::Transferring { call, to: to.clone(), sip_code: None });
+        self.transfer = Some(Transfer { to, resumes, way: Way::Referred { instead: None } });
+        true
+    }
+
+    fn carry_out(
+        &mut self,
+        method: TransferMethod,
+        target: ReferTarget,
+        bridge: Bridge,
+        context: &mut Context,
+        now: Instant,
+    ) {
+        let instead = match method {
+            TransferMethod::Bridge => return self.bridge(bridge, context, now),
+            TransferMethod::Refer => None,
+            TransferMethod::ReferThenBridge => Some(bridge),
+        };
+        if let Some(transfer) = &mut self.transfer {
+            transfer.way = Way::Referred { instead };
+        }
+        let leg = context.ids.trunk_leg;
+        context.sip(sip::Command::Refer { leg, to: target });
+        context.start_timer(CallTimer::Transfer, context.config.transfer_timeout, now);
+    }
+
+    /// The PBX refused the REFER itself: where its trunk allows that, the gateway does what was asked for.
+    pub(super) fn refer_refused(&mut self, status: StatusCode, context: &mut Context, now: Instant) {
+        let Some(Transfer { way: Way::Referred { instead }, .. }) = &mut self.transfer else { return };
+        match instead.take() {
+            Some(bridge) => self.bridge(bridge, context, now),
+            None => self.refused_transfer(status, context),
         }
     }
 
-    fn refer(
-        mut self,
-        token: RequestToken,
-        to: String,
-        target: ReferTarget,
-        context: &mut Context,
-        now: Instant,
-    ) -> Self {
-        if self.transfer.is_some() || self.moving.is_some() {
-            context.deny(token, "call.wrong_state", "a transfer is under way");
-            return self;
+    fn refused_transfer(&mut self, status: StatusCode, context: &mut Context) {
+        let code = status.as_u16();
+        self.transfer_failed(Cause::TrunkRefused(code).word(), Some(code), context);
+    }
+
+    /// The party that the call is transferred to rings, or goes on.
+    pub(super) fn tell_progress(&self, status: StatusCode, context: &mut Context) {
+        if let Some(transfer) = &self.transfer {
+            let (call, to, sip_code) = (context.ids.call, transfer.to.clone(), Some(status.as_u16()));
+            context.notify(Notification::Transferring { call, to, sip_code });
         }
-        context.grant(token);
-        let resumes = !self.hold.agent;
-        self.hold_silently(context);
-        let (call, leg) = (context.ids.call, context.ids.trunk_leg);
-        context.sip(sip::Command::Refer { leg, to: target });
-        context.start_timer(CallTimer::Transfer, context.config.transfer_timeout, now);
-        context.notify(Notification::Transferring { call, to: to.clone(), sip_code: None });
-        self.transfer = Some(Transfer { to, resumes });
-        self
     }
 
     /// How the peer says that it goes.
@@ -94,20 +153,20 @@ impl Established {
         context: &mut Context,
         now: Instant,
     ) -> Phase {
-        let Some(transfer) = &self.transfer else { return self.into_phase() };
+        if !matches!(&self.transfer, Some(Transfer { way: Way::Referred { .. }, .. })) {
+            return self.into_phase();
+        }
         let call = context.ids.call;
         if status.is_success() {
             context.notify(Notification::Transferred { call });
             return self.end(Cause::Transferred, context, now);
         }
         if !status.is_provisional() {
-            let code = status.as_u16();
-            self.transfer_failed(Cause::TrunkRefused(code).word(), Some(code), context);
+            self.refused_transfer(status, context);
         } else if is_over {
             context.start_timer(CallTimer::Transfer, BYE_PATIENCE, now);
         } else {
-            let (to, sip_code) = (transfer.to.clone(), Some(status.as_u16()));
-            context.notify(Notification::Transferring { call, to, sip_code });
+            self.tell_progress(status, context);
         }
         self.into_phase()
     }
@@ -116,6 +175,7 @@ impl Established {
     pub(super) fn transfer_failed(&mut self, reason: &str, sip_code: Option<u16>, context: &mut Context) {
         let Some(transfer) = self.transfer.take() else { return };
         context.timers.stop(CallTimer::Transfer);
+        Self::let_go_of_bridge(&transfer.way, context);
         let (call, reason) = (context.ids.call, reason.to_owned());
         context.notify(Notification::TransferFailed { call, reason, sip_code });
         if transfer.resumes {

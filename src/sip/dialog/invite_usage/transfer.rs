@@ -165,7 +165,7 @@ impl InviteUsage {
     pub(super) fn refer(&mut self, refer_to: String) {
         if !matches!(self.phase, Phase::Confirmed { .. }) || self.transfers.ours.is_some() {
             let status = StatusCode::REQUEST_PENDING;
-            self.tell(Event::ReferProgressed { leg: self.leg, status, is_over: true });
+            self.tell(Event::ReferProgressed { leg: self.leg, status, is_refused: true, is_over: true });
             return;
         }
         let mut request = self.target_refresh(Method::Refer);
@@ -178,7 +178,7 @@ impl InviteUsage {
 
     pub(super) fn refer_done(&mut self, status: StatusCode) {
         if !status.is_success() && self.transfers.ours.take().is_some() {
-            self.tell(Event::ReferProgressed { leg: self.leg, status, is_over: true });
+            self.tell(Event::ReferProgressed { leg: self.leg, status, is_refused: true, is_over: true });
         }
     }
 
@@ -196,13 +196,13 @@ impl InviteUsage {
         let is_over = is_terminated || !status.is_provisional();
         // Peers repeat themselves when the subscription ends.
         self.transfers.ours = (!is_over).then_some(status);
-        self.tell(Event::ReferProgressed { leg: self.leg, status, is_over });
+        self.tell(Event::ReferProgressed { leg: self.leg, status, is_refused: false, is_over });
     }
 
     /// The call ends before the transfer is decided.
     pub(super) fn end_transfer(&mut self) {
         if let Some(status) = self.transfers.ours.take() {
-            self.tell(Event::ReferProgressed { leg: self.leg, status, is_over: true });
+            self.tell(Event::ReferProgressed { leg: self.leg, status, is_refused: false, is_over: true });
         }
     }
 
