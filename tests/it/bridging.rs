@@ -178,3 +178,24 @@ async fn an_attended_transfer_between_two_trunks_joins_them_and_ends_both_record
     caller.stop().await;
     stage.strike().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pbx_that_refuses_to_be_asked_is_called_instead() {
+    let (_directory, mut stage) = set_stage(99, false).await;
+    let target = format!("targets = [\"udp:{}\"]\ntransfer = \"refer_then_bridge\"\n", stage.settings.pbx);
+    with_trunk(&mut stage, &target, |text| text).await;
+    let mut alice = alice(&stage).await;
+    // Both calls: the agent's, whose REFER is 405, and the one that takes its place.
+    let pbx = Scenario { calls: 2, ..Scenario::outbound("uas_refuses_refer", stage.settings.pbx) }.start().unwrap();
+    let call = Uuid::now_v7().to_string();
+    alice.request(AgentRequest::Dial { call_id: call.clone(), to: "600".to_owned() }).await.unwrap();
+    let answer = AgentEvent::Answered { call_id: call.clone() };
+    alice.wait_for("the answer", STEP, |event| (*event == answer).then_some(())).await.unwrap();
+    let request = AgentRequest::Transfer { call_id: call.clone(), to: "601".to_owned() };
+    alice.request(request).await.unwrap();
+    left(&mut alice, &call).await;
+    // The drain ends what no agent ends any more, each with its BYE.
+    stage.gateway.stop();
+    pbx.finish().await.unwrap_or_else(|error| panic!("{error:#}\n{}", stage.gateway.last_words()));
+    stage.strike().await;
+}
