@@ -7,6 +7,7 @@ use rustix::event::epoll;
 use crate::clock::Clock;
 use crate::ids::CallId;
 use crate::ids::LegId;
+use crate::limits::WORKER_CROSSINGS;
 use crate::media::vocabulary;
 use crate::webrtc;
 use crate::webrtc::Certificate;
@@ -92,6 +93,26 @@ fn a_packet_for_a_partner_that_is_not_there_or_not_joined_is_dropped_and_counted
     assert_eq!(ring(&mut turn, second, 1), 3, "there is no such worker");
     turn.command(Command::Join { call: second, partner: first, worker: 0 }, now);
     assert_eq!(ring(&mut turn, second, 0), 3);
+}
+
+#[test]
+fn a_turn_takes_so_many_packets_of_partners_and_what_finds_no_room_is_dropped() {
+    let clock = Clock::system();
+    let now = clock.now();
+    let (mut turn, _received) = turn(clock);
+    let ((first, leg), (second, other)) = (ids(1), ids(2));
+    turn.command(Command::OfferPeer { call: first, leg }, now);
+    turn.command(Command::OfferPeer { call: second, leg: other }, now);
+    turn.command(Command::Join { call: first, partner: second, worker: 0 }, now);
+    turn.command(Command::Join { call: second, partner: first, worker: 0 }, now);
+    for _ in 0..WORKER_CROSSINGS + 6 {
+        turn.command(Command::SetRingback { call: first, leg, on: true }, now);
+        turn.command(Command::SetRingback { call: first, leg, on: false }, now);
+    }
+    assert_eq!(turn.uncrossed(), 6);
+    let full_turns = (0..10).take_while(|_| turn.take_crossings(now)).count();
+    assert_eq!(full_turns, WORKER_CROSSINGS / 256);
+    assert_eq!(turn.uncrossed(), 6, "the others were handed over");
 }
 
 #[test]

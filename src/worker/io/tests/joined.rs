@@ -154,10 +154,8 @@ impl Node {
         self.phones.push(phone);
         self.send(at, Command::BindTrunk { call, leg, address });
         let bound = |node: &Self| {
-            node.events.iter().find_map(|event| match event.kind {
-                EventKind::TrunkBound { local } if event.leg == Some(leg) => Some(local),
-                _ => None,
-            })
+            let mut mine = node.events.iter().filter(|event| event.leg == Some(leg));
+            mine.find_map(|event| if let EventKind::TrunkBound { local } = event.kind { Some(local) } else { None })
         };
         self.until("a trunk port", |node| bound(node).is_some());
         self.phones[at].gateway = bound(self);
@@ -289,10 +287,8 @@ fn a_partner_on_another_worker_takes_the_browsers_place_and_the_line_does_not_br
     assert_tone(&rig.tap_audio(TapChannel::Sent), PHONES_HZ[0], AGENT_HZ, "tap, sent");
     assert_tone(&rig.tap_audio(TapChannel::Heard), TRUNK_HZ, PHONES_HZ[0], "tap, heard");
     let agent = rig.agent;
-    let figures = rig.events.iter().rev().find_map(|event| match &event.kind {
-        EventKind::Stats(stats) if event.leg == Some(agent) => Some(*stats),
-        _ => None,
-    });
+    let mut told = rig.events.iter().rev().filter(|event| event.leg == Some(agent));
+    let figures = told.find_map(|event| if let EventKind::Stats(stats) = event.kind { Some(stats) } else { None });
     assert!(figures.is_some_and(|stats| stats.packets_received > 40), "what the browser had sent: {figures:?}");
     rig.send(Command::StopTap { call: rig.call, tap: TapId(5) });
     rig.until("the tap's end", |rig| rig.has(|kind| matches!(kind, EventKind::TapStopped { tap: TapId(5) })));

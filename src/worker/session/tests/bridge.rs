@@ -61,7 +61,7 @@ pub(super) fn with_codec(codec: TrunkCodec) -> TrunkMedia {
 
 impl Bridge {
     /// Two calls that are answered, tapped, and not yet joined.
-    pub(super) fn new(media: [TrunkMedia; 2], music: &HoldMusic) -> Self {
+    pub(super) fn new(media: &[TrunkMedia; 2], music: &HoldMusic) -> Self {
         let now = Clock::system().now();
         let mut rng = StdRng::seed_from_u64(11);
         let sides = [0, 1].map(|side| {
@@ -96,7 +96,7 @@ impl Bridge {
 
     /// Two calls, joined after a second of talk.
     pub(super) fn joined(codecs: [TrunkCodec; 2]) -> Self {
-        let mut bridge = Self::new(codecs.map(with_codec), &HoldMusic::default());
+        let mut bridge = Self::new(&codecs.map(with_codec), &HoldMusic::default());
         bridge.talk(50);
         bridge.join();
         bridge
@@ -127,7 +127,7 @@ impl Bridge {
     }
 
     /// Takes what the sessions want, and carries what they have for each other, until neither has more.
-    fn drain(&mut self) {
+    pub(super) fn drain(&mut self) {
         let mut carried = self.crossed.len();
         loop {
             for side in [X, Y] {
@@ -267,8 +267,17 @@ impl Bridge {
         audio.flatten().copied().collect()
     }
 
-    /// One SSRC, no gap in the sequence, audio without gap or overlap in time, and no marker after the first packet of
-    /// the leg.
+    /// Audio on a tap's channel without gap or overlap in time.
+    pub(super) fn check_tape(&self, side: usize, channel: TapChannel) {
+        let mut next = None;
+        for frame in self.sides[side].frames.iter().filter(|frame| frame.channel == channel) {
+            let TapBody::Pcm8k { samples, .. } = &frame.body else { panic!("{frame:?}") };
+            assert!(next.is_none_or(|next| next == frame.timestamp), "a gap in {channel:?}");
+            next = Some(frame.timestamp.wrapping_add(u32::try_from(samples.as_slice().len()).unwrap()));
+        }
+    }
+
+    /// One SSRC, no gap in the sequence, audio without gap or overlap in time.
     pub(super) fn check_line(&self, side: usize) {
         let heard = &self.sides[side].heard;
         for pair in heard.windows(2) {

@@ -64,7 +64,7 @@ fn between_trunks_of_one_law_no_sample_changes() {
 
 #[test]
 fn the_line_to_each_trunk_is_one_stream_across_the_join() {
-    let mut bridge = Bridge::new([with_codec(Pcmu), with_codec(Pcma)], &HoldMusic::default());
+    let mut bridge = Bridge::new(&[with_codec(Pcmu), with_codec(Pcma)], &HoldMusic::default());
     bridge.talk(50);
     let before = bridge.sides.each_ref().map(|side| side.heard.len());
     bridge.join();
@@ -80,7 +80,7 @@ fn the_line_to_each_trunk_is_one_stream_across_the_join() {
 
 #[test]
 fn a_partner_that_is_not_joined_to_us_is_not_heard() {
-    let mut bridge = Bridge::new([with_codec(Pcmu), with_codec(Pcmu)], &HoldMusic::default());
+    let mut bridge = Bridge::new(&[with_codec(Pcmu), with_codec(Pcmu)], &HoldMusic::default());
     bridge.join_one(X);
     bridge.talk(50);
     assert_eq!(bridge.refused, 50);
@@ -110,7 +110,7 @@ fn joined_again_nothing_changes() {
 
 #[test]
 fn a_call_that_is_joined_to_itself_hears_no_echo() {
-    let mut bridge = Bridge::new([with_codec(Pcmu), with_codec(Pcmu)], &HoldMusic::default());
+    let mut bridge = Bridge::new(&[with_codec(Pcmu), with_codec(Pcmu)], &HoldMusic::default());
     let call = bridge.sides[X].call;
     bridge.command(X, Command::Join { call, partner: call, worker: 7 });
     bridge.talk(20);
@@ -174,7 +174,7 @@ fn srtp_on_one_trunk_and_none_on_the_other() {
     let mut rng = StdRng::seed_from_u64(5);
     let (keys, writer, reader) = srtp_peer(rng.next_u64());
     let secured = TrunkMedia { srtp: Some(keys), ..with_codec(Pcma) };
-    let mut bridge = Bridge::new([secured, with_codec(Pcmu)], &HoldMusic::default());
+    let mut bridge = Bridge::new(&[secured, with_codec(Pcmu)], &HoldMusic::default());
     bridge.sides[X].srtp = Some((writer, reader));
     bridge.talk(20);
     bridge.join();
