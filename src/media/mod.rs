@@ -14,4 +14,4 @@ mod to_agent;
 mod to_trunk;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

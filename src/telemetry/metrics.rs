@@ -82,7 +82,7 @@ pub const TRUNK_LINES: Metric = gauge("tandem_trunk_lines_registered", "trunk", 
 pub const MEDIA_PACKETS_DROPPED: Metric = counter(
     "tandem_media_packets_dropped_total",
     "leg",
-    "media packets dropped: wrong source, malformed, not authentic",
+    "media packets dropped: wrong source, malformed, not authentic, for a joined call that is not there",
 );
 /// Events that an operator must look at.
 pub const ALARMS: Metric = counter("tandem_alarms_total", "what", "events that an operator must look at");

@@ -262,12 +262,12 @@ impl Bench {
 }
 
 /// `N` samples of a tone of amplitude 8000, from sample `from`.
-pub(super) fn tone<const N: usize>(hz: f64, from: usize) -> [i16; N] {
+pub(crate) fn tone<const N: usize>(hz: f64, from: usize) -> [i16; N] {
     std::array::from_fn(|n| (8_000.0 * (TAU * hz * (from + n) as f64 / 8_000.0).sin()) as i16)
 }
 
 /// Amplitude of `hz` in `samples` (Goertzel).
-pub(super) fn amplitude(samples: &[i16], hz: f64) -> f64 {
+pub(crate) fn amplitude(samples: &[i16], hz: f64) -> f64 {
     let coefficient = 2.0 * (TAU * hz / 8_000.0).cos();
     let (mut one, mut two) = (0.0, 0.0);
     for sample in samples {
@@ -280,6 +280,6 @@ pub(super) fn amplitude(samples: &[i16], hz: f64) -> f64 {
 }
 
 /// Root mean square.
-pub(super) fn loudness(samples: &[i16]) -> f64 {
+pub(crate) fn loudness(samples: &[i16]) -> f64 {
     (samples.iter().map(|sample| f64::from(*sample).powi(2)).sum::<f64>() / samples.len().max(1) as f64).sqrt()
 }

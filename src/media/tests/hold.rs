@@ -14,7 +14,7 @@ use crate::media::vocabulary::Output;
 use crate::media::vocabulary::TrunkAudio;
 
 /// 600 Hz for a second, which loops without a seam.
-fn music() -> HoldMusic {
+pub(crate) fn music() -> HoldMusic {
     let data: Vec<u8> = tone::<8_000>(600.0, 0).iter().flat_map(|sample| sample.to_le_bytes()).collect();
     let mut file = b"RIFF\0\0\0\0WAVEfmt \x10\0\0\0\x01\0\x01\0\x40\x1f\0\0\x80\x3e\0\0\x02\0\x10\0data".to_vec();
     file.extend(u32::try_from(data.len()).unwrap().to_le_bytes());

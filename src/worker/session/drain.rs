@@ -53,7 +53,7 @@ impl Session {
             match output {
                 vocabulary::Output::ToTrunkRtp(bytes) => self.send_to_trunk(false, &bytes),
                 vocabulary::Output::ToTrunkRtcp(bytes) => self.send_to_trunk(true, &bytes),
-                vocabulary::Output::ToPeer(packet) => self.send_to_near(packet, now),
+                vocabulary::Output::ToPeer(packet) => self.send_to_near(&packet, now),
                 vocabulary::Output::Tap(frame) => self.outputs.push_back(Output::Tap(frame)),
                 vocabulary::Output::Dtmf { from, digit, duration_ms } => {
                     let leg = self.leg_of(from);
@@ -67,17 +67,17 @@ impl Session {
         }
     }
 
-    fn send_to_near(&mut self, packet: vocabulary::ToPeer, now: Instant) {
+    fn send_to_near(&mut self, packet: &vocabulary::ToPeer, now: Instant) {
         match self.near {
             Near::Nobody => {}
             Near::Browser(leg) => {
                 if let Some(agent) = self.agents.get_mut(&leg) {
-                    agent.send(&packet, now);
+                    agent.send(packet, now);
                     self.drain_peer(leg, now);
                 }
             }
             Near::Partner { call: partner, worker } => {
-                self.outputs.push_back(Output::ToPartner { partner, worker, packet });
+                self.outputs.push_back(Output::ToPartner { partner, worker, packet: *packet });
             }
         }
     }

@@ -26,7 +26,7 @@ fn latest(samples: &[i16], count: usize) -> &[i16] {
     &samples[samples.len().saturating_sub(count)..]
 }
 
-fn assert_tone(samples: &[i16], hz: f64, other: f64, who: &str) {
+pub(super) fn assert_tone(samples: &[i16], hz: f64, other: f64, who: &str) {
     assert!(samples.len() >= 4_000, "{who}: {} samples", samples.len());
     let last = latest(samples, 4_000);
     let (wanted, unwanted) = (tone::median_share(last, hz), tone::median_share(last, other));

@@ -7,12 +7,14 @@ use rustix::event::epoll;
 use crate::clock::Clock;
 use crate::ids::CallId;
 use crate::ids::LegId;
+use crate::limits::WORKER_CROSSINGS;
 use crate::media::vocabulary;
 use crate::webrtc;
 use crate::webrtc::Certificate;
 use crate::worker::Command;
 use crate::worker::Event;
 use crate::worker::EventKind;
+use crate::worker::TapId;
 use crate::worker::io::Config;
 use crate::worker::io::Outlets;
 use crate::worker::io::Partners;
@@ -68,6 +70,60 @@ fn a_session_that_panics_ends_alone() {
         seen,
         [(first, offered), (second, offered), (first, failed), (first, closed), (second, stats), (second, closed)]
     );
+}
+
+#[test]
+fn a_packet_for_a_partner_that_is_not_there_or_not_joined_is_dropped_and_counted() {
+    let clock = Clock::system();
+    let now = clock.now();
+    let (mut turn, _received) = turn(clock);
+    let ((first, leg), (second, other), (absent, _)) = (ids(1), ids(2), ids(3));
+    turn.command(Command::OfferPeer { call: first, leg }, now);
+    turn.command(Command::OfferPeer { call: second, leg: other }, now);
+    // A ringback tone is a packet every 20 ms for whoever is on the near side.
+    let ring = |turn: &mut Turn, partner, worker| {
+        turn.command(Command::Join { call: first, partner, worker }, now);
+        turn.command(Command::SetRingback { call: first, leg, on: false }, now);
+        turn.command(Command::SetRingback { call: first, leg, on: true }, now);
+        assert!(!turn.take_crossings(now), "none is left");
+        turn.uncrossed()
+    };
+    assert_eq!(ring(&mut turn, second, 0), 1, "that is not joined to us");
+    assert_eq!(ring(&mut turn, absent, 0), 2, "there is no such session");
+    assert_eq!(ring(&mut turn, second, 1), 3, "there is no such worker");
+    turn.command(Command::Join { call: second, partner: first, worker: 0 }, now);
+    assert_eq!(ring(&mut turn, second, 0), 3);
+}
+
+#[test]
+fn a_turn_takes_so_many_packets_of_partners_and_what_finds_no_room_is_dropped() {
+    let clock = Clock::system();
+    let now = clock.now();
+    let (mut turn, _received) = turn(clock);
+    let ((first, leg), (second, other)) = (ids(1), ids(2));
+    turn.command(Command::OfferPeer { call: first, leg }, now);
+    turn.command(Command::OfferPeer { call: second, leg: other }, now);
+    turn.command(Command::Join { call: first, partner: second, worker: 0 }, now);
+    turn.command(Command::Join { call: second, partner: first, worker: 0 }, now);
+    for _ in 0..WORKER_CROSSINGS + 6 {
+        turn.command(Command::SetRingback { call: first, leg, on: true }, now);
+        turn.command(Command::SetRingback { call: first, leg, on: false }, now);
+    }
+    assert_eq!(turn.uncrossed(), 6);
+    let full_turns = (0..10).take_while(|_| turn.take_crossings(now)).count();
+    assert_eq!(full_turns, WORKER_CROSSINGS / 256);
+    assert_eq!(turn.uncrossed(), 6, "the others were handed over");
+}
+
+#[test]
+fn the_end_of_a_tap_is_told_without_a_session_too() {
+    let clock = Clock::system();
+    let (mut turn, mut received) = turn(clock);
+    let (call, _) = ids(1);
+    turn.command(Command::StopTap { call, tap: TapId(4) }, clock.now());
+    turn.end();
+    let event = received.try_recv().unwrap();
+    assert!(event.call == call && matches!(event.kind, EventKind::TapStopped { tap: TapId(4) }), "{event:?}");
 }
 
 #[test]

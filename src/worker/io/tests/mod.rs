@@ -4,6 +4,8 @@
 mod call;
 mod isolation;
 #[cfg(feature = "demo")]
+mod joined;
+#[cfg(feature = "demo")]
 mod rig;
 #[cfg(feature = "demo")]
 mod tone;

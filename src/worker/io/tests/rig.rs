@@ -73,7 +73,19 @@ pub(super) fn config() -> io::Config {
 }
 
 impl Rig {
+    /// With the only worker of its node.
     pub(super) fn new(host: &str, speaks: Speaks, config: io::Config, ring_frames: usize) -> Self {
+        Self::at(io::partners(1).unwrap().remove(0), host, speaks, config, ring_frames)
+    }
+
+    /// With a worker at this place among the workers of a node.
+    pub(super) fn at(
+        partners: io::Partners,
+        host: &str,
+        speaks: Speaks,
+        config: io::Config,
+        ring_frames: usize,
+    ) -> Self {
         let clock = Clock::system();
         let now = clock.now();
         let mut rng = StdRng::seed_from_u64(7);
@@ -81,7 +93,7 @@ impl Rig {
             (CallId::generate(1, &mut rng), LegId::generate(2, &mut rng), LegId::generate(3, &mut rng));
         let (sender, events_in) = tokio::sync::mpsc::channel(WORKER_EVENTS);
         let (producer, tap) = io::recorder_ring::ring_of(ring_frames);
-        let outlets = io::Outlets { events: sender, tap: producer, partners: io::partners(1).unwrap().remove(0) };
+        let outlets = io::Outlets { events: sender, tap: producer, partners };
         let (handle, thread) = io::spawn(config, clock, Certificate::generate().unwrap(), rng, outlets).unwrap();
         let browser_socket = UdpSocket::bind("127.0.0.1:0").unwrap();
         browser_socket.set_read_timeout(Some(Duration::from_millis(1))).unwrap();
@@ -134,7 +146,7 @@ impl Rig {
         self.until("frames sent", |rig| rig.frames_sent == goal);
     }
 
-    fn pump(&mut self) {
+    pub(super) fn pump(&mut self) {
         let mut buffer = [0; 2_048];
         // Waits for at most a millisecond: this is the rig's pace.
         while let Ok((length, source)) = self.browser_socket.recv_from(&mut buffer) {
@@ -331,8 +343,8 @@ pub(super) fn new_leg() -> LegId {
 /// See [`Rig::srtp`].
 pub(super) struct ForeignSrtp {
     pub(super) keys: SrtpKeys,
-    seal: rtc_srtp::context::Context,
-    open: rtc_srtp::context::Context,
+    pub(super) seal: rtc_srtp::context::Context,
+    pub(super) open: rtc_srtp::context::Context,
 }
 
 impl ForeignSrtp {

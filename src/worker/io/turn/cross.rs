@@ -13,8 +13,8 @@ const CROSSINGS_PER_TURN: usize = 256;
 
 impl Turn {
     /// Puts a packet into the queue of its worker, be it this one: a session never works within another's turn.
-    pub(super) fn to_partner(&mut self, from: CallId, to: CallId, worker: usize, packet: ToPeer) {
-        if !self.partners.send(worker, Crossing { from, to, packet }) {
+    pub(super) fn cross(&mut self, from: CallId, to: CallId, worker: usize, packet: &ToPeer) {
+        if !self.partners.send(worker, Crossing { from, to, packet: *packet }) {
             self.uncrossed += 1;
         }
     }

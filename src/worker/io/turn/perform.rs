@@ -39,7 +39,7 @@ impl Turn {
         match output {
             Output::ToPeer { to, bytes } => self.outgoing.push((to, bytes)),
             Output::ToTrunk { leg, from_rtcp, to, bytes } => self.to_trunk(call, leg, from_rtcp, to, &bytes),
-            Output::ToPartner { partner, worker, packet } => self.to_partner(call, partner, worker, packet),
+            Output::ToPartner { partner, worker, packet } => self.cross(call, partner, worker, &packet),
             Output::Tap(frame) => self.record(call, frame, now),
             Output::Event(event) => {
                 self.count_dropped(&event);

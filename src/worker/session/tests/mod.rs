@@ -1,5 +1,9 @@
 #![expect(clippy::wildcard_enum_match_arm, reason = "tests name what they look for")]
 
+mod bridge;
+mod joined;
+mod joined_hold;
+
 use super::*;
 use crate::clock::Clock;
 use crate::codec::TrunkCodec;
