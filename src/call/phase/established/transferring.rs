@@ -56,14 +56,15 @@ impl Established {
                 return self;
             }
         };
-        let method = context.transfer_method(&destination.trunk);
+        let there = context.config.destination_on(&context.record.trunk, to);
+        let method = if there.is_some() { context.trunk.transfer } else { TransferMethod::Bridge };
         if method != TransferMethod::Refer && destination.emergency.is_some() {
             context.deny(token, "call.forbidden", "nobody is transferred to an emergency number");
             return self;
         }
         if self.begin_transfer(token, to, context) {
-            let target = ReferTarget { user: destination.number.clone(), replaces: None };
-            self.carry_out(method, target, Bridge::Dial(destination), context, now);
+            let user = there.unwrap_or_else(|| destination.number.clone());
+            self.carry_out(method, ReferTarget { user, replaces: None }, Bridge::Dial(destination), context, now);
         }
         self
     }
