@@ -6,6 +6,7 @@ mod addresses;
 mod agents;
 mod env;
 mod error;
+mod internal;
 mod media;
 mod raw;
 mod raw_calls;
@@ -64,6 +65,13 @@ pub struct Config {
     pub recording: crate::recording::io::thread::RecordingConfig,
     /// The vault's private key, where this node may play.
     pub vault_private_key_file: Option<PathBuf>,
+}
+
+impl Config {
+    /// The trunks of the file: all but the one that leads back into this gateway.
+    pub fn trunks_outside(&self) -> impl Iterator<Item = &crate::sip::user_agent::Trunk> {
+        self.trunks.iter().filter(|trunk| !trunk.is_internal())
+    }
 }
 
 /// Where SIP listens.
@@ -328,13 +336,55 @@ mod tests {
             ("transfer", "bridge", "expected \"refer\""),
             ("transfer", "refer_then_bridge", "expected \"refer\""),
             ("record_after_transfer", "continue", "expected \"stop\""),
-            ("internal_calls", "local", "expected \"via_trunk\" or \"off\""),
         ] {
             let (head, rest) = EXAMPLE.split_once(&format!("# {key} = \"")).unwrap();
             let (_, rest) = rest.split_once('"').unwrap();
             let complaint = complaint(&format!("{head}{key} = \"{value}\"{rest}"));
             assert!(complaint.contains(hint), "{complaint}");
         }
+    }
+
+    /// The call room's configuration of the example with other keys in `[agents]`.
+    fn with_agent_keys(keys: &str) -> crate::call::Config {
+        let source = source(&EXAMPLE.replacen("\n[agents]\n", &format!("\n[agents]\n{keys}\n"), 1));
+        rooms::call(&parse(&source, Vec::new()).unwrap(), &source).unwrap()
+    }
+
+    #[test]
+    fn agents_who_call_each_other_inside_have_a_trunk_that_no_file_names() {
+        let name = crate::ids::TrunkName::new("internal");
+        let config = with_agent_keys("internal_calls = \"local\"\ninternal_recording = \"never\"");
+        assert_eq!(config.internal_trunk, Some(name.clone()));
+        assert_eq!(config.returning_trunk, Some(crate::ids::TrunkName::new("pbx")));
+        let policy = &config.trunks[&name];
+        assert!(policy.srtp.as_ref().unwrap().required && policy.media_address.is_loopback());
+        assert_eq!(policy.media_source, crate::worker::MediaSource::Exact);
+        assert_eq!(policy.recording, crate::recording::Obligation::Never);
+        let required = with_agent_keys("internal_calls = \"local\"");
+        assert_eq!(required.trunks[&name].recording, crate::recording::Obligation::Required, "unless it is said");
+        assert!(!config.dial_plan.emergency.trunks.contains(&name), "nobody there can help");
+        for keys in ["internal_calls = \"off\"", ""] {
+            assert!(!with_agent_keys(keys).trunks.contains_key(&name), "{keys:?}");
+        }
+    }
+
+    #[test]
+    fn the_user_agent_has_the_trunk_to_ourselves_where_agents_call_each_other_inside() {
+        let trunks = |calls: &str| {
+            let source = source(&EXAMPLE.replacen("# internal_calls = \"via_trunk\"", calls, 1));
+            internal::user_agent_trunk(&parse(&source, Vec::new()).unwrap().agents)
+        };
+        assert!(trunks("internal_calls = \"local\"").unwrap().is_internal());
+        assert!(trunks("internal_calls = \"off\"").is_none() && trunks("").is_none());
+    }
+
+    #[test]
+    fn the_name_of_the_trunk_to_ourselves_is_taken() {
+        let text = EXAMPLE.replacen("name = \"pbx\"", "name = \"internal\"", 1);
+        assert!(complaint(&text).contains("names the trunk by which agents call each other inside"));
+        let text = EXAMPLE.replace("trunk = \"pbx\"", "trunk = \"internal\"");
+        let text = text.replacen("\n[agents]\n", "\n[agents]\ninternal_calls = \"local\"\n", 1);
+        assert!(complaint(&text).contains("no trunk is named \"internal\""), "no dial rule leads to ourselves");
     }
 
     #[test]
