@@ -117,7 +117,8 @@ impl Config {
             Err(denied) => denied,
         };
         let trunk = self.internal_trunk.as_ref();
-        let trunk = trunk.and_then(|trunk| if trunk.is_internal() { self.returning_trunk.as_ref() } else { Some(trunk) });
+        let trunk =
+            trunk.and_then(|trunk| if trunk.is_internal() { self.returning_trunk.as_ref() } else { Some(trunk) });
         match trunk {
             Some(trunk) if self.is_ours(dialled) => Ok(Destination::to_colleague(trunk, dialled)),
             _ => Err(denied),
@@ -126,8 +127,7 @@ impl Config {
 
     /// Whether it is the number of an agent or a group of ours.
     fn is_ours(&self, number: &str) -> bool {
-        self.dial_plan.extension(number).is_some()
-            || self.groups.iter().any(|group| group.extension.as_str() == number)
+        self.dial_plan.extension(number).is_some() || self.groups.iter().any(|group| group.extension.as_str() == number)
     }
 }
 
@@ -257,7 +257,11 @@ mod tests {
         let mut config = inside();
         assert_eq!(leads(&config, "1002"), way("internal", "1002"));
         assert_eq!(leads(&config, "2900"), way("internal", "2900"), "a group");
-        assert_eq!(leads(&config, "1112"), way("pbx", "1112"), "an emergency number, though it looks like an extension");
+        assert_eq!(
+            leads(&config, "1112"),
+            way("pbx", "1112"),
+            "an emergency number, though it looks like an extension"
+        );
         assert_eq!(leads(&config, "2901"), None);
         config.internal_trunk = Some(TrunkName::new("pbx"));
         assert_eq!(leads(&config, "1002"), way("carrier", "+491002"), "over a PBX, the rules go first");
