@@ -145,20 +145,20 @@ fn each_side_changes_the_session_and_of_two_at_once_one_waits() {
     let mut world = alone(4);
     let callee = talking(&mut world, 1);
     let names = [(leg(1), "a"), (callee, "b")];
-    let offer = |leg: LegId| Command::Reinvite { leg, sdp: Bytes::from_static(b"v=0 hold") };
+    let offer = |leg: LegId, sdp: &'static str| Command::Reinvite { leg, sdp: Bytes::from_static(sdp.as_bytes()) };
     let answer = |leg: LegId| Command::AcceptReinvite { leg, sdp: Bytes::from_static(b"v=0 held") };
     for (from, to, expected) in [
         (leg(1), callee, ["b reinvited", "a renegotiated", "b acknowledged"]),
         (callee, leg(1), ["a reinvited", "b renegotiated", "a acknowledged"]),
     ] {
-        world.command(0, offer(from));
+        world.command(0, offer(from, "v=0 hold"));
         world.settle();
         world.command(0, answer(to));
         world.settle();
         assert_eq!(world.told(&names), expected);
     }
-    world.command(0, offer(leg(1)));
-    world.command(0, offer(callee));
+    world.command(0, offer(leg(1), "v=0 of the caller"));
+    world.command(0, offer(callee, "v=0 of the callee"));
     world.settle();
     assert_eq!(world.times(0, "SIP/2.0 491"), 2, "both were on their way");
     let mut told = Vec::new();
@@ -174,14 +174,14 @@ fn each_side_changes_the_session_and_of_two_at_once_one_waits() {
         }
     }
     // Who did not make the Call-ID goes first (RFC 3261 14.1).
-    assert_eq!(told, ["a reinvited", "a renegotiation failed 491", "b renegotiated", "a acknowledged"]);
+    assert_eq!(told, ["a renegotiation failed 491", "a reinvited", "b renegotiated", "a acknowledged"]);
     world.command(0, Command::Bye { leg: callee, reason: None });
     world.settle();
     world.assert_idle();
 }
 
 #[test]
-fn digits_and_an_update_while_it_rings_find_their_way() {
+fn digits_by_info_find_the_other_side() {
     let mut world = alone(5);
     let callee = talking(&mut world, 1);
     let body = Body { content_type: "application/dtmf-relay".to_owned(), content: Bytes::from_static(b"Signal=1\r\n") };
