@@ -13,7 +13,6 @@ use crate::config::raw;
 use crate::ids::Extension;
 use crate::ids::TrunkName;
 use crate::limits::GROUP_MEMBERS_MAX;
-use crate::recording::Obligation;
 use crate::routing::Group;
 use crate::routing::Strategy;
 
@@ -84,15 +83,6 @@ pub(super) fn internal_trunks(
         raw::InternalCalls::Local => InternalTrunks { internal: Some(internal::name()), returning },
         raw::InternalCalls::ViaTrunk => InternalTrunks { internal: returning, returning: None },
     })
-}
-
-/// Whether calls must be recorded.
-pub(super) const fn obligation(obligation: raw::RecordingObligation) -> Obligation {
-    match obligation {
-        raw::RecordingObligation::Required => Obligation::Required,
-        raw::RecordingObligation::BestEffort => Obligation::BestEffort,
-        raw::RecordingObligation::Never => Obligation::Never,
-    }
 }
 
 /// Two trunk legs cannot be joined here yet, so nothing that needs it is taken.

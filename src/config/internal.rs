@@ -8,9 +8,9 @@ use crate::call::HoldStyle;
 use crate::call::SrtpPolicy;
 use crate::call::TrunkPolicy;
 use crate::codec::TrunkCodec;
-use crate::config::agents;
 use crate::config::error::ConfigError;
 use crate::config::error::Source;
+use crate::config::media;
 use crate::config::raw;
 use crate::ids::TrunkName;
 use crate::sip::user_agent;
@@ -26,7 +26,7 @@ pub(super) fn policy(agents: &raw::Agents) -> Option<TrunkPolicy> {
         media_advertised: loopback,
         codecs: vec![TrunkCodec::Pcma, TrunkCodec::Pcmu],
         ptime_ms: 20,
-        recording: agents::obligation(agents.internal_recording),
+        recording: media::obligation(agents.internal_recording),
         srtp: Some(SrtpPolicy { required: true, suites: SrtpSuite::ALL.to_vec(), downgrade: false }),
         media_source: MediaSource::Exact,
         hold_style: HoldStyle::Local,

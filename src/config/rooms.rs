@@ -150,7 +150,7 @@ fn trunk_policy(trunk: &raw::Trunk, source: &Source) -> Result<TrunkPolicy, Conf
         media_advertised,
         codecs,
         ptime_ms,
-        recording: agents::obligation(trunk.recording),
+        recording: media::obligation(trunk.recording),
         srtp,
         media_source,
         hold_style,
