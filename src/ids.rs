@@ -126,6 +126,11 @@ impl SessionId {
         rng.fill_bytes(&mut bytes);
         Self(bytes)
     }
+
+    /// Our half where a trunk calls us: the leg's own name, so that both ends of the house can find it.
+    pub fn of_leg(leg: LegId) -> Self {
+        Self(*leg.as_uuid().as_bytes())
+    }
 }
 
 macro_rules! name_id {
@@ -165,6 +170,16 @@ name_id! {
     /// A trunk, by its key in the configuration.
     TrunkName
 }
+impl TrunkName {
+    /// The name of the trunk that leads back into this gateway; no trunk of the configuration may bear it.
+    pub const INTERNAL: &str = "internal";
+
+    /// Whether it is the trunk that leads back into this gateway.
+    pub fn is_internal(&self) -> bool {
+        self.as_str() == Self::INTERNAL
+    }
+}
+
 name_id! {
     /// The number under which an agent is reached, such as `1001`.
     Extension

@@ -79,6 +79,9 @@ pub const SIP_RESOLVE_INTERVAL_MAX: Duration = Duration::from_hours(1);
 pub const SIP_RESOLVE_RETRY: Duration = Duration::from_secs(10);
 /// Messages received and not yet handled; a datagram beyond it is dropped, a stream waits.
 pub const SIP_INBOUND: usize = 4_096;
+/// Messages to ourselves that wait for the SIP task, which takes one by turns with what the sockets bring; one more is
+/// lost, and its transaction repeats it or gives up.
+pub const SIP_MEMORY: usize = 4_096;
 /// Bytes that the kernel may hold for one UDP socket while the SIP task is busy.
 pub const SIP_UDP_RECEIVE_BUFFER_BYTES: usize = 4 << 20;
 

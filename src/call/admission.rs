@@ -5,6 +5,7 @@ use crate::call::Cause;
 use crate::call::Config;
 use crate::call::Destination;
 use crate::ids::Extension;
+use crate::routing::Denied;
 use crate::signaling::AgentState;
 
 /// An agent as the presence table knows them now.
@@ -66,6 +67,10 @@ pub fn admit_outbound(
     if destination.emergency.is_some() {
         return Ok(destination);
     }
+    // A PBX may have a mailbox behind one's own number; here there is only oneself.
+    if destination.trunk.is_internal() && destination.number == extension.as_str() {
+        return Err(DialRefused::Denied(Denied::Oneself));
+    }
     admit_to_node(load, config).map_err(DialRefused::Refused)?;
     if load.agent_calls >= config.lines_of(extension) {
         return Err(DialRefused::Refused(Cause::AgentBusy));
@@ -78,7 +83,7 @@ pub fn admit_outbound(
 pub enum DialRefused {
     /// The dial plan says no.
     #[error("the dial plan does not allow it")]
-    Denied(#[source] crate::routing::Denied),
+    Denied(#[source] Denied),
     /// A cap or the drain says no.
     #[error("no more calls now: {}", .0.word())]
     Refused(Cause),
@@ -164,6 +169,18 @@ mod tests {
         let found = dial(&config, "1002").unwrap();
         assert_eq!((found.trunk, found.number.as_str()), (TrunkName::new("pbx"), "1002"));
         assert!(dial(&config, "2002").is_err());
+        assert!(dial(&config, "1001").is_ok(), "what the PBX does with one's own number is its own business");
+    }
+
+    #[test]
+    fn nobody_calls_themselves_inside() {
+        let mut dial_plan = crate::routing::DialPlan::default();
+        dial_plan.extensions.extend(crate::routing::ExtensionRange::new("1000", "1999"));
+        let internal_trunk = Some(TrunkName::new(TrunkName::INTERNAL));
+        let config = Config { dial_plan, internal_trunk, ..Config::default() };
+        let dial = |to: &str| admit_outbound(&Extension::new("1001"), to, IDLE, &config);
+        assert_eq!(dial("1001"), Err(DialRefused::Denied(Denied::Oneself)));
+        assert_eq!(dial("1002").unwrap().trunk.as_str(), "internal");
     }
 
     #[test]
@@ -175,6 +192,6 @@ mod tests {
     #[test]
     fn what_the_dial_plan_does_not_name_is_not_dialled() {
         let refused = admit_outbound(&Extension::new("1001"), "600", IDLE, &Config::default());
-        assert_eq!(refused, Err(DialRefused::Denied(crate::routing::Denied::NoRule)));
+        assert_eq!(refused, Err(DialRefused::Denied(Denied::NoRule)));
     }
 }

@@ -127,10 +127,12 @@ impl Context {
         self.outputs.push_back(Output::Sip(command));
     }
 
-    /// An INVITE to the call's trunk in the agent's name.
+    /// An INVITE to the call's trunk in the agent's name. A colleague sees the extension, which is what they can call
+    /// back; the number is for those outside.
     pub fn outgoing_invite(&self, leg: LegId, called: String, offer: Bytes) -> OutgoingInvite {
-        let from =
-            Party { user: Pii::new(self.agent.number.clone()), display_name: Some(Pii::new(self.agent.name.clone())) };
+        let is_internal = self.record.trunk.is_internal();
+        let number = if is_internal { self.agent.extension.to_string() } else { self.agent.number.clone() };
+        let from = Party { user: Pii::new(number), display_name: Some(Pii::new(self.agent.name.clone())) };
         OutgoingInvite {
             leg,
             trunk: self.record.trunk.clone(),

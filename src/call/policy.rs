@@ -42,8 +42,12 @@ pub struct Config {
     pub lines_max_of: BTreeMap<Extension, usize>,
     /// Extensions that ring others.
     pub groups: Vec<Group>,
-    /// The trunk by which agents call each other: its PBX brings the call back. `None`: only where a dial rule says so.
+    /// The trunk by which agents call each other: the one that leads back into this gateway, or that of a PBX which brings
+    /// the call back. `None`: only where a dial rule says so.
     pub internal_trunk: Option<TrunkName>,
+    /// Where agents call each other inside: the trunk whose PBX knows our extensions all the same. Its calls may be
+    /// transferred to a colleague over it.
+    pub returning_trunk: Option<TrunkName>,
     /// How long the other side may take to carry out a transfer.
     pub transfer_timeout: Duration,
     /// Calls of this node at once; one more is 503.
@@ -68,6 +72,7 @@ impl Default for Config {
             lines_max_of: BTreeMap::new(),
             groups: Vec::new(),
             internal_trunk: None,
+            returning_trunk: None,
             transfer_timeout: Duration::from_mins(1),
             calls_max: 1_000,
             retry_after: Duration::from_secs(10),
@@ -87,27 +92,42 @@ impl Config {
         self.lines_max_of.get(extension).copied().unwrap_or(usual)
     }
 
-    /// Where a number leads that an agent dials, or transfers to: by the dial plan, which denies by default; a
-    /// colleague without a rule of their own is reached by the trunk that brings them back.
+    /// Where a number leads that an agent dials, or transfers to. Emergency numbers go first. Then, where agents call each
+    /// other inside, a colleague or a group of ours, whatever rule would fit as well; then the dial plan, which denies by
+    /// default; a colleague without a rule of their own is reached by the trunk that brings them back.
     pub fn destination(&self, dialled: &str) -> Result<Destination, Denied> {
-        let denied = match self.dial_plan.route(dialled) {
-            Ok(route) => return Ok(Destination::of(route)),
-            Err(denied) => denied,
-        };
-        let is_ours = self.dial_plan.extension(dialled).is_some()
-            || self.groups.iter().any(|group| group.extension.as_str() == dialled);
-        match &self.internal_trunk {
-            Some(trunk) if is_ours => {
-                Ok(Destination { trunk: trunk.clone(), number: dialled.to_owned(), emergency: None })
+        match self.internal_trunk.as_ref().filter(|trunk| trunk.is_internal()) {
+            Some(inside) if self.is_ours(dialled) && !self.dial_plan.is_emergency(dialled) => {
+                Ok(Destination::to_colleague(inside, dialled))
             }
-            _ => Err(denied),
+            _ => self.destination_outside(dialled),
         }
     }
 
     /// The number that `dialled` means on `trunk`, for a call that is there already and cannot leave it.
     pub fn destination_on(&self, trunk: &TrunkName, dialled: &str) -> Option<String> {
-        let fits = |destination: &Destination| destination.trunk == *trunk;
-        self.destination(dialled).ok().filter(fits).map(|destination| destination.number)
+        let found = if trunk.is_internal() { self.destination(dialled) } else { self.destination_outside(dialled) };
+        found.ok().filter(|destination| destination.trunk == *trunk).map(|destination| destination.number)
+    }
+
+    /// Where a number leads that leaves the gateway.
+    fn destination_outside(&self, dialled: &str) -> Result<Destination, Denied> {
+        let denied = match self.dial_plan.route(dialled) {
+            Ok(route) => return Ok(Destination::of(route)),
+            Err(denied) => denied,
+        };
+        let trunk = self.internal_trunk.as_ref();
+        let trunk =
+            trunk.and_then(|trunk| if trunk.is_internal() { self.returning_trunk.as_ref() } else { Some(trunk) });
+        match trunk {
+            Some(trunk) if self.is_ours(dialled) => Ok(Destination::to_colleague(trunk, dialled)),
+            _ => Err(denied),
+        }
+    }
+
+    /// Whether it is the number of an agent or a group of ours.
+    fn is_ours(&self, number: &str) -> bool {
+        self.dial_plan.extension(number).is_some() || self.groups.iter().any(|group| group.extension.as_str() == number)
     }
 }
 
@@ -125,6 +145,10 @@ pub struct Destination {
 impl Destination {
     fn of(route: Route) -> Self {
         Self { trunk: route.trunk, number: route.number, emergency: route.emergency }
+    }
+
+    fn to_colleague(trunk: &TrunkName, number: &str) -> Self {
+        Self { trunk: trunk.clone(), number: number.to_owned(), emergency: None }
     }
 }
 
@@ -204,7 +228,74 @@ pub enum DtmfMethod {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::routing::DialRule;
     use crate::routing::Emergency;
+    use crate::routing::ExtensionRange;
+    use crate::routing::Strategy;
+
+    /// Extensions 1000 to 1999, a rule that sends all four-digit numbers to the carrier, agents who call each other inside.
+    fn inside() -> Config {
+        let rule = DialRule {
+            prefix: "1".to_owned(),
+            digits_min: 4,
+            digits_max: 4,
+            trunk: TrunkName::new("carrier"),
+            strip: 0,
+            prepend: "+49".to_owned(),
+        };
+        let extensions = ExtensionRange::new("1000", "1999").into_iter().collect();
+        let emergency =
+            Emergency { numbers: vec!["1112".to_owned()], trunks: vec![TrunkName::new("pbx")], ..Emergency::default() };
+        let group = Group {
+            extension: Extension::new("2900"),
+            members: vec![Extension::new("1001")],
+            strategy: Strategy::Parallel,
+            ring_time: Duration::from_secs(15),
+        };
+        Config {
+            dial_plan: DialPlan { extensions, rules: vec![rule], emergency },
+            groups: vec![group],
+            internal_trunk: Some(TrunkName::new(TrunkName::INTERNAL)),
+            returning_trunk: Some(TrunkName::new("pbx")),
+            ..Config::default()
+        }
+    }
+
+    fn leads(config: &Config, dialled: &str) -> Option<(String, String)> {
+        config.destination(dialled).ok().map(|found| (found.trunk.to_string(), found.number))
+    }
+
+    fn way(trunk: &str, number: &str) -> Option<(String, String)> {
+        Some((trunk.to_owned(), number.to_owned()))
+    }
+
+    #[test]
+    fn inside_a_colleague_goes_before_the_dial_rules_and_after_emergencies() {
+        let mut config = inside();
+        assert_eq!(leads(&config, "1002"), way("internal", "1002"));
+        assert_eq!(leads(&config, "2900"), way("internal", "2900"), "a group");
+        assert_eq!(
+            leads(&config, "1112"),
+            way("pbx", "1112"),
+            "an emergency number, though it looks like an extension"
+        );
+        assert_eq!(leads(&config, "2901"), None);
+        config.internal_trunk = Some(TrunkName::new("pbx"));
+        assert_eq!(leads(&config, "1002"), way("carrier", "+491002"), "over a PBX, the rules go first");
+    }
+
+    #[test]
+    fn a_call_that_is_there_reaches_a_colleague_on_its_own_trunk_or_not_at_all() {
+        let mut config = inside();
+        let on = |config: &Config, trunk: &str, dialled: &str| config.destination_on(&TrunkName::new(trunk), dialled);
+        assert_eq!(on(&config, "internal", "1002").as_deref(), Some("1002"));
+        assert_eq!(on(&config, "internal", "600"), None, "an internal call leads nowhere else");
+        assert_eq!(on(&config, "carrier", "1002").as_deref(), Some("+491002"), "a rule of its own");
+        assert_eq!(on(&config, "pbx", "2900").as_deref(), Some("2900"), "the PBX that knows our extensions");
+        assert_eq!(on(&config, "carrier", "2900"), None);
+        config.returning_trunk = None;
+        assert_eq!(on(&config, "pbx", "2900"), None);
+    }
 
     #[test]
     fn an_emergency_number_brings_every_other_trunk_and_past_every_gate() {

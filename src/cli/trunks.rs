@@ -34,7 +34,7 @@ pub(super) async fn run(verb: Verb, config: Config, output: Format) -> anyhow::R
     match verb {
         Verb::List => {
             let mut trunks = Vec::new();
-            for trunk in &config.trunks {
+            for trunk in config.trunks_outside() {
                 trunks.push(Row::of(&config, trunk).await?);
             }
             output.print(&Listing(trunks))?;

@@ -9,6 +9,7 @@ use crate::call::HoldStyle;
 use crate::call::TransferMethod;
 use crate::config::error::ConfigError;
 use crate::config::error::Source;
+use crate::config::internal;
 use crate::config::raw;
 use crate::ids::Extension;
 use crate::ids::TrunkName;
@@ -56,29 +57,33 @@ fn one_group(group: &raw::Group, seen: &mut BTreeSet<String>, source: &Source) -
     })
 }
 
-/// The trunk by which agents reach each other.
-pub(super) fn internal_trunk(
+/// How agents reach each other.
+pub(super) struct InternalTrunks {
+    /// See [`crate::call::Config::internal_trunk`].
+    pub(super) internal: Option<TrunkName>,
+    /// See [`crate::call::Config::returning_trunk`].
+    pub(super) returning: Option<TrunkName>,
+}
+
+/// The trunks by which agents reach each other.
+pub(super) fn internal_trunks(
     agents: &raw::Agents,
     trunks: &[raw::Trunk],
     source: &Source,
-) -> Result<Option<TrunkName>, ConfigError> {
+) -> Result<InternalTrunks, ConfigError> {
     let named = |name: &str| trunks.iter().any(|trunk| trunk.name.get_ref() == name);
     if let Some(wanted) = agents.internal_trunk.as_ref().filter(|wanted| !named(wanted.get_ref())) {
         let message = format!("no trunk is named {:?}; expected the name of a [[trunk]]", wanted.get_ref());
         return Err(source.wrong(wanted.span(), message));
     }
-    match agents.internal_calls.get_ref() {
-        raw::InternalCalls::Off => Ok(None),
-        raw::InternalCalls::Local => {
-            let message = "two browsers cannot be joined here yet; expected \"via_trunk\" or \"off\"".to_owned();
-            Err(source.wrong(agents.internal_calls.span(), message))
-        }
-        raw::InternalCalls::ViaTrunk => {
-            let first = trunks.first().map(|trunk| trunk.name.get_ref());
-            let chosen = agents.internal_trunk.as_ref().map(Spanned::get_ref).or(first);
-            Ok(chosen.map(|name| TrunkName::new(name.as_str())))
-        }
-    }
+    let first = trunks.first().map(|trunk| trunk.name.get_ref());
+    let chosen = agents.internal_trunk.as_ref().map(Spanned::get_ref).or(first);
+    let returning = chosen.map(|name| TrunkName::new(name.as_str()));
+    Ok(match agents.internal_calls.get_ref() {
+        raw::InternalCalls::Off => InternalTrunks { internal: None, returning: None },
+        raw::InternalCalls::Local => InternalTrunks { internal: Some(internal::name()), returning },
+        raw::InternalCalls::ViaTrunk => InternalTrunks { internal: returning, returning: None },
+    })
 }
 
 /// How the trunk's transfers are carried out, and whether what follows is recorded.

@@ -1,4 +1,4 @@
-//! What a trunk's keys on media come to: SRTP, and from where media is taken.
+//! What a trunk's keys on media come to: SRTP, from where media is taken, and whether it is recorded.
 
 use std::sync::Arc;
 
@@ -7,6 +7,7 @@ use crate::config::error::ConfigError;
 use crate::config::error::Source;
 use crate::config::raw;
 use crate::media::hold_music::HoldMusic;
+use crate::recording::Obligation;
 use crate::sip::Transport;
 use crate::worker::MediaNetwork;
 use crate::worker::MediaSource;
@@ -62,6 +63,15 @@ pub(super) fn media_source(trunk: &raw::Trunk, source: &Source) -> Result<MediaS
             let networks: Arc<[MediaNetwork]> = trunk.media_networks.iter().map(network).collect();
             Ok(MediaSource::Symmetric(networks))
         }
+    }
+}
+
+/// Whether calls must be recorded.
+pub(super) const fn obligation(obligation: raw::RecordingObligation) -> Obligation {
+    match obligation {
+        raw::RecordingObligation::Required => Obligation::Required,
+        raw::RecordingObligation::BestEffort => Obligation::BestEffort,
+        raw::RecordingObligation::Never => Obligation::Never,
     }
 }
 

@@ -6,6 +6,7 @@ mod addresses;
 mod agents;
 mod env;
 mod error;
+mod internal;
 mod media;
 mod raw;
 mod raw_calls;
@@ -64,6 +65,13 @@ pub struct Config {
     pub recording: crate::recording::io::thread::RecordingConfig,
     /// The vault's private key, where this node may play.
     pub vault_private_key_file: Option<PathBuf>,
+}
+
+impl Config {
+    /// The trunks of the file: all but the one that leads back into this gateway.
+    pub fn trunks_outside(&self) -> impl Iterator<Item = &crate::sip::user_agent::Trunk> {
+        self.trunks.iter().filter(|trunk| !trunk.is_internal())
+    }
 }
 
 /// Where SIP listens.
@@ -323,12 +331,14 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_done_yet_is_refused_and_says_what_can() {
-        for (key, value, hint) in [("internal_calls", "local", "expected \"via_trunk\" or \"off\"")] {
-            let (head, rest) = EXAMPLE.split_once(&format!("# {key} = \"")).unwrap();
-            let (_, rest) = rest.split_once('"').unwrap();
-            let complaint = complaint(&format!("{head}{key} = \"{value}\"{rest}"));
-            assert!(complaint.contains(hint), "{complaint}");
+    fn a_recording_that_never_begins_cannot_go_on_after_a_transfer() {
+        let trunk = "# record_after_transfer = \"stop\"";
+        for (recording, is_refused) in [("never", true), ("best_effort", false)] {
+            let keys = format!("record_after_transfer = \"continue\"\nrecording = \"{recording}\"");
+            let source = source(&EXAMPLE.replacen(trunk, &keys, 1));
+            let built = parse(&source, Vec::new()).and_then(|file| rooms::call(&file, &source));
+            let refused = built.is_err_and(|error| error.to_string().contains("expected \"stop\""));
+            assert_eq!(refused, is_refused, "{recording}");
         }
     }
 

@@ -15,6 +15,7 @@ pub(super) struct Agents {
     pub(super) lines_max_of: BTreeMap<String, usize>,
     pub(super) internal_calls: Spanned<InternalCalls>,
     pub(super) internal_trunk: Option<Spanned<String>>,
+    pub(super) internal_recording: RecordingObligation,
     pub(super) transfer_timeout: Span,
     pub(super) no_answer: Span,
     pub(super) unavailable_after_no_answer: bool,
@@ -33,6 +34,7 @@ impl Default for Agents {
             lines_max_of: BTreeMap::new(),
             internal_calls: Spanned::new(0..0, InternalCalls::default()),
             internal_trunk: None,
+            internal_recording: RecordingObligation::default(),
             transfer_timeout: Span(call.transfer_timeout),
             no_answer: Span(call.no_answer),
             unavailable_after_no_answer: call.unavailable_after_no_answer,
@@ -51,6 +53,15 @@ pub(super) enum InternalCalls {
     ViaTrunk,
     Local,
     Off,
+}
+
+#[derive(Debug, Deserialize, Clone, Copy, PartialEq, Eq, Default)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum RecordingObligation {
+    #[default]
+    Required,
+    BestEffort,
+    Never,
 }
 
 #[derive(Debug, Deserialize)]

@@ -9,6 +9,7 @@ use toml::Spanned;
 use crate::config::raw_calls::DtmfMethod;
 use crate::config::raw_calls::HoldStyle;
 use crate::config::raw_calls::RecordAfterTransfer;
+use crate::config::raw_calls::RecordingObligation;
 use crate::config::raw_calls::TransferMethod;
 use crate::config::raw_calls::stop;
 use crate::config::value::Digits;
@@ -177,15 +178,6 @@ pub(super) enum Codec {
     Pcmu,
     #[serde(rename = "PCMA")]
     Pcma,
-}
-
-#[derive(Debug, Deserialize, Clone, Copy, PartialEq, Eq, Default)]
-#[serde(rename_all = "snake_case")]
-pub(super) enum RecordingObligation {
-    #[default]
-    Required,
-    BestEffort,
-    Never,
 }
 
 fn no() -> Spanned<bool> {

@@ -20,13 +20,13 @@ use crate::config::addresses::check_shown;
 use crate::config::agents;
 use crate::config::error::ConfigError;
 use crate::config::error::Source;
+use crate::config::internal;
 use crate::config::media;
 use crate::config::raw;
 use crate::config::secret;
 use crate::config::trunk;
 use crate::ids::Extension;
 use crate::ids::TrunkName;
-use crate::recording::Obligation;
 use crate::recording::io::disk::Watermarks;
 use crate::recording::io::thread::RecordingConfig;
 use crate::routing::DialPlan;
@@ -45,6 +45,7 @@ pub(super) fn build(file: raw::File, source: &Source) -> Result<Config, ConfigEr
     for trunk in &file.trunk {
         trunks.push(trunk::user_agent_trunk(trunk, file.sip.advertised.clone(), source, &folder)?);
     }
+    trunks.extend(internal::user_agent_trunk(&file.agents));
     Ok(Config {
         node_name: file.node.name.clone(),
         drain_timeout: file.node.drain_timeout.0,
@@ -85,6 +86,7 @@ fn log(log: &raw::Log) -> telemetry::init::Config {
 pub(super) fn call(file: &raw::File, source: &Source) -> Result<crate::call::Config, ConfigError> {
     let mut trunks = BTreeMap::new();
     for trunk in &file.trunk {
+        internal::check_name(trunk, source)?;
         let name = TrunkName::new(trunk.name.get_ref().as_str());
         if trunks.insert(name, trunk_policy(trunk, source)?).is_some() {
             let message = format!("another trunk is named {:?}; expected a name of its own", trunk.name.get_ref());
@@ -96,7 +98,9 @@ pub(super) fn call(file: &raw::File, source: &Source) -> Result<crate::call::Con
     let emergency = emergency(file, source)?;
     let agents = &file.agents;
     let groups = agents::groups(&file.group, source)?;
-    let internal_trunk = agents::internal_trunk(agents, &file.trunk, source)?;
+    let internal = agents::internal_trunks(agents, &file.trunk, source)?;
+    // After the dial rules: no number outside leads to ourselves.
+    trunks.extend(internal::policy(agents).map(|policy| (internal::name(), policy)));
     Ok(crate::call::Config {
         dial_plan: DialPlan { extensions, rules, emergency },
         trunks,
@@ -109,7 +113,8 @@ pub(super) fn call(file: &raw::File, source: &Source) -> Result<crate::call::Con
         lines_max: agents::lines_max(&agents.lines_max, source)?,
         lines_max_of: agents.lines_max_of.iter().map(|(who, max)| (Extension::new(who.as_str()), *max)).collect(),
         groups,
-        internal_trunk,
+        internal_trunk: internal.internal,
+        returning_trunk: internal.returning,
         transfer_timeout: agents.transfer_timeout.0,
         calls_max: file.media.calls_max,
         ..crate::call::Config::default()
@@ -133,11 +138,6 @@ fn trunk_policy(trunk: &raw::Trunk, source: &Source) -> Result<TrunkPolicy, Conf
     if !PTIMES_MS.contains(&ptime_ms) {
         return Err(source.wrong(trunk.ptime.span(), "expected 10ms, 20ms, 30ms, 40ms or 60ms".to_owned()));
     }
-    let recording = match trunk.recording {
-        raw::RecordingObligation::Required => Obligation::Required,
-        raw::RecordingObligation::BestEffort => Obligation::BestEffort,
-        raw::RecordingObligation::Never => Obligation::Never,
-    };
     let media_address = *trunk.media_bind.get_ref();
     let shown = trunk.media_advertised.is_some();
     check_shown(media_address, trunk.media_bind.span(), shown, "media_advertised", source)?;
@@ -150,7 +150,7 @@ fn trunk_policy(trunk: &raw::Trunk, source: &Source) -> Result<TrunkPolicy, Conf
         media_advertised,
         codecs,
         ptime_ms,
-        recording,
+        recording: media::obligation(trunk.recording),
         srtp,
         media_source,
         hold_style,

@@ -100,7 +100,8 @@ pub async fn run(options: Options) -> Result<()> {
 /// Where the gateway takes messages by this transport.
 fn torture_wire(settings: &Settings, transport: sip::Transport) -> (std::net::SocketAddr, torture::Wire) {
     match transport {
-        sip::Transport::Udp => (settings.sip, torture::Wire::Udp),
+        // Nobody outside can speak to the gateway's own memory.
+        sip::Transport::Udp | sip::Transport::Memory => (settings.sip, torture::Wire::Udp),
         sip::Transport::Tcp => (settings.sip, torture::Wire::Tcp),
         sip::Transport::Tls => (settings.sip_tls, torture::Wire::Tls(settings.ca_file())),
     }

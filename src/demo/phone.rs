@@ -92,7 +92,7 @@ impl Phone {
     /// A trunk's target that is this phone.
     pub fn target(&self) -> String {
         let (word, port) = match self.transport {
-            Transport::Udp => ("udp", self.port),
+            Transport::Udp | Transport::Memory => ("udp", self.port),
             Transport::Tcp => ("tcp", self.port),
             Transport::Tls => ("tls", self.port + 1),
         };
@@ -251,7 +251,7 @@ async fn start_baresip(
 /// The parameter of a SIP URI that asks for a transport.
 const fn parameter(transport: Transport) -> &'static str {
     match transport {
-        Transport::Udp => "",
+        Transport::Udp | Transport::Memory => "",
         Transport::Tcp => ";transport=tcp",
         Transport::Tls => ";transport=tls",
     }

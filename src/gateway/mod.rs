@@ -210,7 +210,7 @@ async fn sip_transports(
     tracer: &crate::trace::io::Tracer,
     chance: u64,
 ) -> anyhow::Result<sip::io::Transports> {
-    let networks: Vec<_> = config.trunks.iter().flat_map(|trunk| trunk.networks.clone()).collect();
+    let networks: Vec<_> = config.trunks_outside().flat_map(|trunk| trunk.networks.clone()).collect();
     let bind = |address, key: &str| sip::io::Bind { address, key: key.to_owned() };
     let all = |addresses: &[std::net::SocketAddr], key| addresses.iter().map(|address| bind(*address, key)).collect();
     let transports = sip::io::Config {

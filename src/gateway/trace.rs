@@ -6,7 +6,6 @@ use tokio::sync::mpsc;
 
 use super::Base;
 use crate::limits;
-use crate::sip;
 use crate::sip::io::Crossing;
 use crate::sip::io::MessageTap;
 use crate::sip::io::QuirkTap;
@@ -24,7 +23,7 @@ pub(super) fn tap(tracer: Tracer) -> MessageTap {
             Crossing::Received => Direction::In,
             Crossing::Sent => Direction::Out,
         };
-        let transport = transport_word(flow.transport).to_owned();
+        let transport = flow.transport.uri_name().to_owned();
         tracer.message(SipPath { direction, transport, local: flow.local, remote: flow.remote }, bytes);
     })
 }
@@ -32,14 +31,6 @@ pub(super) fn tap(tracer: Tracer) -> MessageTap {
 /// Shows a tracer every quirk that fires.
 pub(super) fn quirk_tap(tracer: Tracer) -> QuirkTap {
     Arc::new(move |fired| tracer.quirk(fired.sip_call_id.clone(), fired.quirk.name(), fired.detail.clone()))
-}
-
-const fn transport_word(transport: sip::Transport) -> &'static str {
-    match transport {
-        sip::Transport::Udp => "udp",
-        sip::Transport::Tcp => "tcp",
-        sip::Transport::Tls => "tls",
-    }
 }
 
 /// Starts the collector and who writes what it completes.

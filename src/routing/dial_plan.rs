@@ -103,6 +103,9 @@ pub enum Denied {
     /// No rule names it.
     #[error("this number may not be dialled from here")]
     NoRule,
+    /// The extension of whoever dials it.
+    #[error("this is your own extension")]
+    Oneself,
 }
 
 /// See the [module](self).
@@ -120,6 +123,11 @@ impl DialPlan {
     /// The extension that a trunk's called number means, or `None` where it is not one of ours.
     pub fn extension(&self, called: &str) -> Option<Extension> {
         self.extensions.iter().any(|range| range.contains(called)).then(|| Extension::new(called))
+    }
+
+    /// Whether an agent who types this number asks for help.
+    pub fn is_emergency(&self, typed: &str) -> bool {
+        normalise(typed).is_some_and(|number| self.emergency.route(&number).is_some())
     }
 
     /// Where a number that an agent typed leads. Spaces and the usual separators are dropped.

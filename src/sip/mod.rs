@@ -14,6 +14,8 @@ pub mod registration;
 pub mod transaction;
 pub mod user_agent;
 
+use std::net::IpAddr;
+use std::net::Ipv4Addr;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -39,14 +41,17 @@ pub enum Transport {
     Tcp,
     /// TLS over TCP (RFC 3261 26.2.1).
     Tls,
+    /// This process's own memory: what we send to ourselves, by [`Flow::MEMORY`]. No socket has it, so nobody outside can
+    /// speak on it, and no name leads to it.
+    Memory,
 }
 
 impl Transport {
-    /// Whether the transport itself repeats what is lost: a stream (RFC 3261 17).
+    /// Whether the transport itself repeats what is lost, or loses nothing (RFC 3261 17).
     pub const fn is_reliable(self) -> bool {
         match self {
             Self::Udp => false,
-            Self::Tcp | Self::Tls => true,
+            Self::Tcp | Self::Tls | Self::Memory => true,
         }
     }
 
@@ -56,6 +61,7 @@ impl Transport {
             Self::Udp => "UDP",
             Self::Tcp => "TCP",
             Self::Tls => "TLS",
+            Self::Memory => "MEMORY",
         }
     }
 
@@ -65,10 +71,11 @@ impl Transport {
             Self::Udp => "udp",
             Self::Tcp => "tcp",
             Self::Tls => "tls",
+            Self::Memory => "memory",
         }
     }
 
-    /// The transport of that name, in any case.
+    /// The transport of that name, in any case. [`Self::Memory`] has none that anybody could write.
     pub fn from_name(name: &str) -> Option<Self> {
         [Self::Udp, Self::Tcp, Self::Tls].into_iter().find(|transport| transport.uri_name().eq_ignore_ascii_case(name))
     }
@@ -76,7 +83,7 @@ impl Transport {
     /// The port of a URI or Via without one (RFC 3261 18.2.2, 19.1.2).
     pub const fn default_port(self) -> u16 {
         match self {
-            Self::Udp | Self::Tcp => 5060,
+            Self::Udp | Self::Tcp | Self::Memory => 5060,
             Self::Tls => 5061,
         }
     }
@@ -93,6 +100,14 @@ pub struct Flow {
     pub remote: SocketAddr,
     /// Which connection; `None` for UDP, and for a stream that is still to be opened.
     pub connection: Option<ConnectionId>,
+}
+
+impl Flow {
+    /// The path to ourselves. Its address is the dummy of RFC 7600, which no host has.
+    pub const MEMORY: Self = {
+        let nobody = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(192, 0, 0, 8)), 5060);
+        Self { transport: Transport::Memory, local: nobody, remote: nobody, connection: None }
+    };
 }
 
 /// A stream connection, numbered by the shell that opened or accepted it.

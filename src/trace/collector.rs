@@ -3,7 +3,8 @@
 //! A SIP message belongs to a call by its Call-ID. That of an inbound call is known from its invitation; that of a call
 //! that we place, and of every further dialog, is learned from the first message that we send with the call's
 //! Session-ID. Two calls that a proxy forked from one may share a Call-ID: there, what the Session-ID does not tell
-//! apart stands in both.
+//! apart stands in both. Two calls that are both ends of one, inside, share it as well: there each has what it sent,
+//! which bears its Session-ID, and what it was sent, which does not.
 
 use std::collections::BTreeMap;
 use std::collections::VecDeque;
@@ -21,6 +22,7 @@ use crate::trace::Entry;
 use crate::trace::Event;
 use crate::trace::Observation;
 use crate::trace::SipMessage;
+use crate::trace::SipPath;
 use crate::trace::head::Head;
 use crate::trace::mask;
 
@@ -34,11 +36,20 @@ pub enum TraceTimer {
 #[derive(Debug)]
 struct Live {
     trace: CallTrace,
-    session: SessionId,
+    /// Our half of the Session-ID of each of its dialogs, the call's own first.
+    sessions: Vec<SessionId>,
     sip_call_ids: Vec<String>,
     bytes: usize,
     /// Observations that were lost when the call began.
     lost_before: u64,
+}
+
+impl Live {
+    /// Whether a message under a Call-ID of this call is this call's.
+    fn has(&self, path: &SipPath, head: &Head) -> bool {
+        let is_sender = head.session.is_some_and(|session| self.sessions.contains(&session));
+        !path.is_loop() || is_sender == (path.direction == Direction::Out)
+    }
 }
 
 /// What waits for the call that it is about.
@@ -83,6 +94,7 @@ impl Collector {
     pub fn handle(&mut self, observation: Observation, now: Instant) {
         match observation {
             Observation::Began { call, session, sip_call_id, at } => self.begin(call, session, sip_call_id, at),
+            Observation::Joined { call, session, sip_call_id } => self.join(call, session, &sip_call_id),
             Observation::Message(message) => self.message(message),
             Observation::Noted { call, event, at } => self.note(call, event, at, 0),
             Observation::Quirk { sip_call_id, name, detail, at } => {
@@ -138,12 +150,22 @@ impl Collector {
             return;
         }
         let trace = CallTrace { call, started: self.clock.wall(at), entries: Vec::new(), dropped: Dropped::default() };
-        let live = Live { trace, session, sip_call_ids: Vec::new(), bytes: 0, lost_before: self.lost };
+        let sessions = vec![session];
+        let live = Live { trace, sessions, sip_call_ids: Vec::new(), bytes: 0, lost_before: self.lost };
         self.live.insert(call, live);
         self.by_session.insert(session, call);
         if let Some(sip_call_id) = sip_call_id {
             self.bind(call, &sip_call_id);
         }
+    }
+
+    fn join(&mut self, call: CallId, session: SessionId, sip_call_id: &str) {
+        let Some(live) = self.live.get_mut(&call).filter(|live| live.sessions.len() < limits::TRACE_DIALOGS_MAX) else {
+            return;
+        };
+        live.sessions.push(session);
+        self.by_session.insert(session, call);
+        self.bind(call, sip_call_id);
     }
 
     /// From now on messages of this Call-ID are the call's; those that waited for it are too.
@@ -156,7 +178,13 @@ impl Collector {
         live.sip_call_ids.push(sip_call_id.to_owned());
         self.by_sip_call_id.entry(sip_call_id.to_owned()).or_default().push(call);
         let pending = std::mem::take(&mut self.pending);
-        let (ours, others) = pending.into_iter().partition(|(id, _)| id == sip_call_id);
+        let (ours, others) = pending.into_iter().partition(|(id, waiting)| {
+            let is_ours = match waiting {
+                Waiting::Message(message, head) => live.has(&message.path, head),
+                Waiting::Quirk(..) => true,
+            };
+            id == sip_call_id && is_ours
+        });
         self.pending = others;
         let ours: VecDeque<(String, Waiting)> = ours;
         for (_, waiting) in ours {
@@ -177,7 +205,8 @@ impl Collector {
             self.attach(call, &message, &head);
             return;
         }
-        let calls = self.by_sip_call_id.get(&sip_call_id).cloned().unwrap_or_default();
+        let mut calls = self.by_sip_call_id.get(&sip_call_id).cloned().unwrap_or_default();
+        calls.retain(|call| self.live.get(call).is_some_and(|live| live.has(&message.path, &head)));
         for call in &calls {
             self.attach(*call, &message, &head);
         }
@@ -224,10 +253,12 @@ impl Collector {
 
     fn finish(&mut self, call: CallId) {
         let Some(live) = self.live.remove(&call) else { return };
-        let Live { mut trace, session, sip_call_ids, bytes, lost_before } = live;
+        let Live { mut trace, sessions, sip_call_ids, bytes, lost_before } = live;
         self.timers.stop(TraceTimer::Linger(call));
         self.bytes = self.bytes.saturating_sub(bytes);
-        self.by_session.remove(&session);
+        for session in sessions {
+            self.by_session.remove(&session);
+        }
         for sip_call_id in sip_call_ids {
             let Some(calls) = self.by_sip_call_id.get_mut(&sip_call_id) else { continue };
             calls.retain(|other| *other != call);

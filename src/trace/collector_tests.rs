@@ -4,7 +4,6 @@ use bytes::Bytes;
 
 use super::*;
 use crate::clock::WallTime;
-use crate::trace::SipPath;
 
 struct Bench {
     collector: Collector,
@@ -41,6 +40,16 @@ impl Bench {
         let path = SipPath { direction, transport: "udp".to_owned(), local, remote };
         let bytes = Bytes::from(text.replace('\n', "\r\n"));
         self.see(Observation::Message(SipMessage { at: self.now, path, bytes, cut: 0 }));
+    }
+
+    /// One message that we send to ourselves: it leaves, and comes.
+    fn loop_back(&mut self, text: &str) {
+        for direction in [Direction::Out, Direction::In] {
+            let nobody = "192.0.0.8:5060".parse().unwrap();
+            let path = SipPath { direction, transport: "memory".to_owned(), local: nobody, remote: nobody };
+            let bytes = Bytes::from(text.replace('\n', "\r\n"));
+            self.see(Observation::Message(SipMessage { at: self.now, path, bytes, cut: 0 }));
+        }
     }
 
     fn hear(&mut self, first_line: &str, names: &str) {
@@ -128,6 +137,57 @@ fn two_calls_forked_from_one_keep_their_own_invite_and_our_own_answers() {
     bench.sip(Direction::Out, &format!("SIP/2.0 200 OK\nCall-ID: f\nCSeq: 1 INVITE\nSession-ID: {ours}\n\n"));
     assert_eq!(lines(&bench.end(2)), ["INVITE sip:1002@h SIP/2.0", "SIP/2.0 200 OK"]);
     assert!(!lines(&bench.end(1)).contains(&"SIP/2.0 200 OK".to_owned()));
+}
+
+/// The lines of a trace with the way that each went.
+fn ways(trace: &CallTrace) -> Vec<(Direction, String)> {
+    let way = |entry: &Entry| match &entry.event {
+        Event::Sip { path, start_line, .. } => Some((path.direction, start_line.clone())),
+        Event::Signaling { .. } | Event::Media { .. } | Event::State { .. } | Event::Quirk { .. } => None,
+    };
+    trace.entries.iter().filter_map(way).collect()
+}
+
+#[test]
+fn of_two_calls_that_are_both_ends_of_one_each_has_its_own_half() {
+    let mut bench = Bench::new();
+    let (caller, callee) = ("01".repeat(16), "02".repeat(16));
+    bench.begin(1, None);
+    bench.loop_back(&format!("INVITE sip:1002@h SIP/2.0\nCall-ID: i\nSession-ID: {caller};remote=0\n\n"));
+    let response = |status: &str, session: &str, cseq: &str| {
+        format!("SIP/2.0 {status}\nCall-ID: i\nCSeq: {cseq}\nSession-ID: {session};remote=0\nTo: x;tag=b\n\n")
+    };
+    bench.loop_back(&response("100 Trying", &callee, "1 INVITE"));
+    bench.begin(2, Some("i"));
+    bench.loop_back(&response("200 OK", &callee, "1 INVITE"));
+    bench.loop_back(&format!("ACK sip:1002@h SIP/2.0\nCall-ID: i\nSession-ID: {caller}\nTo: x;tag=b\n\n"));
+    bench.loop_back(&format!("BYE sip:1001@h SIP/2.0\nCall-ID: i\nSession-ID: {callee}\nTo: x;tag=a\n\n"));
+    bench.loop_back(&response("200 OK", &caller, "1 BYE"));
+    let (sent, came) = (Direction::Out, Direction::In);
+    let by_caller = [
+        (sent, "INVITE sip:1002@h SIP/2.0"),
+        (came, "SIP/2.0 100 Trying"),
+        (came, "SIP/2.0 200 OK"),
+        (sent, "ACK sip:1002@h SIP/2.0"),
+        (came, "BYE sip:1001@h SIP/2.0"),
+        (sent, "SIP/2.0 200 OK"),
+    ];
+    let mirrored = by_caller.map(|(way, line)| (if way == sent { came } else { sent }, line.to_owned()));
+    assert_eq!(ways(&bench.end(1)), by_caller.map(|(way, line)| (way, line.to_owned())));
+    assert_eq!(ways(&bench.end(2)), mirrored);
+    assert!(bench.collector.pending.is_empty() && bench.collector.by_session.is_empty());
+}
+
+#[test]
+fn a_dialog_that_takes_anothers_place_is_the_calls_under_its_own_session_id() {
+    let mut bench = Bench::new();
+    bench.begin(1, Some("a"));
+    bench.hear("INVITE sip:1001@h", "Call-ID: b");
+    let (session, sip_call_id) = (session(9), "b".to_owned());
+    bench.see(Observation::Joined { call: call(1), session, sip_call_id });
+    bench.sip(Direction::Out, &format!("SIP/2.0 200 OK\nCall-ID: b\nCSeq: 1 INVITE\nSession-ID: {session}\n\n"));
+    assert_eq!(lines(&bench.end(1)), ["INVITE sip:1001@h SIP/2.0", "SIP/2.0 200 OK"]);
+    assert!(bench.collector.by_session.is_empty() && bench.collector.by_sip_call_id.is_empty());
 }
 
 #[test]

@@ -37,6 +37,15 @@ pub enum Observation {
         /// When.
         at: Instant,
     },
+    /// Somebody called in the other side's place (RFC 3891): one more dialog of the call, with a Session-ID of its own.
+    Joined {
+        /// The call.
+        call: CallId,
+        /// Our half of the dialog's Session-ID.
+        session: SessionId,
+        /// SIP's Call-ID.
+        sip_call_id: String,
+    },
     /// A SIP message crossed a socket.
     Message(SipMessage),
     /// Something of a call that is known by its own name.
@@ -86,12 +95,19 @@ pub struct SipMessage {
 pub struct SipPath {
     /// Which way.
     pub direction: Direction,
-    /// `udp`, `tcp` or `tls`.
+    /// `udp`, `tcp`, `tls`, or `memory`: from us to ourselves.
     pub transport: String,
     /// Our end.
     pub local: SocketAddr,
     /// The peer's end.
     pub remote: SocketAddr,
+}
+
+impl SipPath {
+    /// Whether we sent it to ourselves. It crosses twice: out of one call, and into another.
+    pub fn is_loop(&self) -> bool {
+        self.local == self.remote
+    }
 }
 
 /// Which way a message went.

@@ -161,7 +161,7 @@ async fn torture_messages_get_the_answers_of_their_table_over_every_transport() 
     {
         let (_directory, stage) = set_stage(43).await;
         let (gateway, wire) = match transport {
-            Transport::Udp => (stage.settings.sip, torture::Wire::Udp),
+            Transport::Udp | Transport::Memory => (stage.settings.sip, torture::Wire::Udp),
             Transport::Tcp => (stage.settings.sip, torture::Wire::Tcp),
             Transport::Tls => (stage.settings.sip_tls, torture::Wire::Tls(stage.settings.ca_file())),
         };

@@ -10,6 +10,7 @@ mod emergency;
 mod faults;
 mod flows;
 mod http;
+mod internal;
 mod kamailio;
 mod playback;
 mod qualify;

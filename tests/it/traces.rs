@@ -16,7 +16,7 @@ const STEP: Duration = Duration::from_secs(15);
 const DIGITS: &str = "159#0";
 
 /// What `tandem` prints.
-fn said(stage: &Stage, arguments: &[&str]) -> String {
+pub(crate) fn said(stage: &Stage, arguments: &[&str]) -> String {
     let output = stage.gateway.verb(arguments).unwrap();
     let (text, error) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{arguments:?}: {error}\n{}", stage.gateway.last_words());
@@ -24,7 +24,7 @@ fn said(stage: &Stage, arguments: &[&str]) -> String {
 }
 
 /// Waits until the trace of a call is written; what `calls show` says of it as JSON.
-async fn traced(stage: &Stage, call: &str) -> Value {
+pub(crate) async fn traced(stage: &Stage, call: &str) -> Value {
     wait_until("the call's trace", PATIENCE, async || {
         let shown: Value = serde_json::from_str(&said(stage, &["calls", "show", call, "-o", "json"])).unwrap();
         (shown["traced"] == true).then_some(shown)
@@ -33,7 +33,7 @@ async fn traced(stage: &Stage, call: &str) -> Value {
 }
 
 /// What each entry is called, in order.
-fn names(shown: &Value, kind: &str) -> Vec<String> {
+pub(crate) fn names(shown: &Value, kind: &str) -> Vec<String> {
     let entries = shown["entries"].as_array().unwrap().iter().filter(|entry| entry["kind"] == kind);
     let name = |entry: &Value| {
         let name = if kind == "sip" { &entry["start_line"] } else { &entry["name"] };
@@ -47,7 +47,7 @@ fn names(shown: &Value, kind: &str) -> Vec<String> {
 }
 
 /// Fails unless `wanted` occur in `found` in this order, each at the beginning of a line.
-fn assert_in_order(found: &[String], wanted: &[&str]) {
+pub(crate) fn assert_in_order(found: &[String], wanted: &[&str]) {
     let mut rest = found.iter();
     for word in wanted {
         assert!(rest.any(|line| line.starts_with(word)), "{word} is not (or too early) in {found:#?}");

@@ -51,7 +51,7 @@ impl HoldStyle {
 /// The gateway anew, with this phone as its trunk.
 async fn connect(stage: &mut Stage, plan: &Plan, phone: &Phone, authority: PathBuf, hold: HoldStyle) {
     let (target, security) = match (plan.transport, plan.make) {
-        (Transport::Udp | Transport::Tcp, _) => (phone.target(), String::new()),
+        (Transport::Udp | Transport::Tcp | Transport::Memory, _) => (phone.target(), String::new()),
         (Transport::Tls, Make::Baresip) => {
             (phone.target(), format!("tls_ca_file = \"{}\"\nsrtp = \"required\"\n", authority.display()))
         }
@@ -226,7 +226,7 @@ pub(crate) fn incoming(event: &AgentEvent) -> Option<String> {
 /// The phone calls the agent, and hangs up.
 async fn calls_the_agent(phone: &mut Phone, alice: &mut Agent, stage: &Stage, transport: Transport, hold: HoldStyle) {
     let gateway = match transport {
-        Transport::Udp | Transport::Tcp => stage.settings.sip,
+        Transport::Udp | Transport::Tcp | Transport::Memory => stage.settings.sip,
         Transport::Tls => stage.settings.sip_tls,
     };
     phone.dial("1001", gateway).await.unwrap();

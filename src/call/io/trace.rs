@@ -20,6 +20,8 @@ use crate::call::Output;
 use crate::call::io::rooms::Rooms;
 use crate::clock::Clock;
 use crate::ids::CallId;
+use crate::ids::LegId;
+use crate::ids::SessionId;
 use crate::ids::SignalingId;
 use crate::limits::SIGNALING_PENDING_MAX;
 use crate::signaling;
@@ -40,6 +42,12 @@ const POST_DIAL: &[char] = &[',', ';'];
 pub(super) fn began(rooms: &dyn Rooms, ids: CallIds, sip_call_id: Option<&str>, at: Instant) {
     let sip_call_id = sip_call_id.map(str::to_owned);
     rooms.trace(Observation::Began { call: ids.call, session: ids.session, sip_call_id, at });
+}
+
+/// Somebody called in the other side's place: the new leg's INVITE has this Call-ID.
+pub(super) fn joined(rooms: &dyn Rooms, call: CallId, leg: LegId, sip_call_id: &str) {
+    let (session, sip_call_id) = (SessionId::of_leg(leg), sip_call_id.to_owned());
+    rooms.trace(Observation::Joined { call, session, sip_call_id });
 }
 
 /// An agent dialled: the call's first message.

@@ -131,8 +131,8 @@ pub(super) struct Arguments {
 
 /// The trunk of that name; what else there is, where there is none.
 fn trunk_named<'a>(config: &'a Config, name: &str) -> Result<&'a Trunk, ConfigError> {
-    config.trunks.iter().find(|trunk| trunk.name.as_str() == name).ok_or_else(|| {
-        let known: Vec<&str> = config.trunks.iter().map(|trunk| trunk.name.as_str()).collect();
+    config.trunks_outside().find(|trunk| trunk.name.as_str() == name).ok_or_else(|| {
+        let known: Vec<&str> = config.trunks_outside().map(|trunk| trunk.name.as_str()).collect();
         let message = format!("no trunk is named {name:?}; expected one of {}", known.join(", "));
         ConfigError::Unusable { key: "trunk.name", message }
     })

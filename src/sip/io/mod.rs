@@ -6,6 +6,7 @@
 pub mod config;
 mod connection;
 pub mod dns;
+mod memory;
 mod patience;
 pub mod resolve;
 pub mod stream;
@@ -36,6 +37,7 @@ use crate::sip::Flow;
 use crate::sip::Transport;
 use crate::sip::io::connection::Connection;
 use crate::sip::io::dns::Dns;
+use crate::sip::io::memory::Memory;
 use crate::sip::io::stream::Streams;
 use crate::sip::io::tls::Tls;
 use crate::sip::io::tls::TlsClients;
@@ -132,6 +134,7 @@ pub struct Transports {
     streams: Streams,
     connections: BTreeMap<ConnectionId, Connection>,
     inbound: mpsc::Receiver<Internal>,
+    memory: Memory,
     /// Failures of `send`, for the next `recv`. Bounded by the sends between two receives.
     failed: Vec<(Flow, io::Error)>,
     tcp_addresses: Vec<SocketAddr>,
@@ -198,6 +201,7 @@ impl Transports {
             streams,
             connections: BTreeMap::new(),
             inbound,
+            memory: Memory::default(),
             failed: Vec::new(),
             tcp_addresses,
             tls_addresses,
@@ -228,7 +232,7 @@ impl Transports {
             if let Some((flow, error)) = self.failed.pop() {
                 return Inbound::SendFailed { flow, error };
             }
-            match self.inbound.recv().await {
+            match self.next().await {
                 Some(Internal::Inbound(Inbound::Closed { flow, reason })) => {
                     flow.connection.and_then(|id| self.connections.remove(&id));
                     return Inbound::Closed { flow, reason };
@@ -253,6 +257,22 @@ impl Transports {
         }
     }
 
+    /// What the sockets brought, and what we sent to ourselves, by turns.
+    async fn next(&mut self) -> Option<Internal> {
+        let ours = |bytes| Internal::Inbound(Inbound::Message { flow: Flow::MEMORY, bytes });
+        if let Some(bytes) = self.memory.pop_in_turn() {
+            return Some(ours(bytes));
+        }
+        if let Ok(internal) = self.inbound.try_recv() {
+            self.memory.give_turn();
+            return Some(internal);
+        }
+        match self.memory.pop() {
+            Some(bytes) => Some(ours(bytes)),
+            None => self.inbound.recv().await,
+        }
+    }
+
     /// Sends a message. Never waits; a failure comes out of [`Transports::recv`].
     ///
     /// A stream's flow without connection takes one that is open to that remote address, else opens one.
@@ -260,6 +280,10 @@ impl Transports {
         let sent = match flow.transport {
             Transport::Udp => self.send_datagram(flow, bytes),
             Transport::Tcp | Transport::Tls => self.send_on_stream(flow, bytes.clone()),
+            Transport::Memory => {
+                self.memory.push(bytes.clone());
+                Ok(())
+            }
         };
         match sent {
             Ok(()) => (self.streams.config.tap)(Crossing::Sent, &flow, bytes),
@@ -284,7 +308,7 @@ impl Transports {
             return connection.enqueue(bytes, self.streams.config.queue_bytes_max);
         }
         let tls = match flow.transport {
-            Transport::Udp | Transport::Tcp => None,
+            Transport::Udp | Transport::Tcp | Transport::Memory => None,
             Transport::Tls => Some(self.tls_clients.for_remote(flow.remote).ok_or(io::ErrorKind::Unsupported)?),
         };
         let connection = self.streams.connect(flow, tls)?;
@@ -406,6 +430,41 @@ mod tests {
         two.send(back, &Bytes::from_static(b"you"));
         assert_eq!(message(&mut one).await, (flow, Bytes::from_static(b"you")));
         one.shutdown().await;
+    }
+
+    #[tokio::test]
+    async fn what_we_send_to_ourselves_comes_back_by_turns_with_what_the_sockets_bring() {
+        let (mut one, mut two) = (up(config()).await, up(config()).await);
+        let seen = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+        let counted = Arc::clone(&seen);
+        let tap: MessageTap = Arc::new(move |_, flow, _| {
+            assert_eq!(*flow, Flow::MEMORY);
+            counted.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        });
+        let mut alone = up(Config { tap, ..config() }).await;
+        alone.send(Flow::MEMORY, &Bytes::from_static(b"hello"));
+        assert_eq!(message(&mut alone).await, (Flow::MEMORY, Bytes::from_static(b"hello")));
+        assert_eq!(seen.load(std::sync::atomic::Ordering::Relaxed), 2, "sent, and received");
+
+        for _ in 0..3 {
+            one.send(Flow::MEMORY, &Bytes::from_static(b"ours"));
+        }
+        let flow = Flow {
+            transport: Transport::Udp,
+            local: two.udp_addresses()[0],
+            remote: one.udp_addresses()[0],
+            connection: None,
+        };
+        two.send(flow, &Bytes::from_static(b"theirs"));
+        assert_eq!(message(&mut one).await.1, "ours");
+        // The datagram is read by a task of its own: it is there once something else has come.
+        let mut order = Vec::new();
+        while order.len() < 3 {
+            order.push(message(&mut one).await.1);
+            tokio::task::yield_now().await;
+        }
+        assert!(order.contains(&Bytes::from_static(b"theirs")), "{order:?}");
+        two.shutdown().await;
     }
 
     #[tokio::test]

@@ -142,8 +142,9 @@ async fn find(place: &Place, dns: &mut Dns) -> Result<(Vec<Found>, Duration), Re
 /// The SRV names to ask for, with their transports, in order: those of NAPTR, else the usual ones.
 async fn services(name: &str, wanted: Option<Transport>, dns: &mut Dns) -> (Vec<(Transport, String)>, Duration) {
     let life = limits::SIP_RESOLVE_INTERVAL_MAX;
-    let usual = |transport| match transport {
-        Transport::Udp => (transport, format!("_sip._udp.{name}")),
+    let usual = |transport: Transport| match transport {
+        // No name leads into our own memory.
+        Transport::Udp | Transport::Memory => (Transport::Udp, format!("_sip._udp.{name}")),
         Transport::Tcp => (transport, format!("_sip._tcp.{name}")),
         Transport::Tls => (transport, format!("_sips._tcp.{name}")),
     };

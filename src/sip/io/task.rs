@@ -306,7 +306,7 @@ mod tests {
         let (there, there_udp, there_tcp) = bind_with(authority.config(&["127.0.0.1"]).tls_files).await;
         let (here, here_udp, here_tcp) = bind_with(authority.config(&["127.0.0.1"]).tls_files).await;
         let address = match transport {
-            Transport::Udp => there_udp,
+            Transport::Udp | Transport::Memory => there_udp,
             Transport::Tcp => there_tcp,
             Transport::Tls => there.tls_addresses()[0],
         };

@@ -60,6 +60,7 @@ impl Request {
         if let Ok(CSeq { number, .. }) = invite.headers.cseq() {
             headers.push(HeaderName::CSeq, CSeq { number, method: request.method.clone() }.to_string());
         }
+        headers.copy_from(&invite.headers, &HeaderName::SessionId);
         request
     }
 

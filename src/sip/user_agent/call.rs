@@ -48,6 +48,13 @@ impl UserAgent {
 
     /// A new INVITE from a trunk: 100, a dialog, and the call room is told.
     pub(super) fn invited(&mut self, trunk: usize, flow: Flow, key: &TransactionKey, request: Request, now: Instant) {
+        let leg = LegId::generate(self.config.clock.wall(now).unix_ms(), &mut self.rng);
+        let remote = request.headers.session_id().ok().flatten();
+        // From the first response on.
+        let session = SessionPair { local: SessionId::of_leg(leg), remote };
+        if let Some(entry) = self.servers.get_mut(key) {
+            entry.session = Some(session.clone());
+        }
         self.respond_with(key, &request, StatusCode::TRYING, now);
         if self.refuse_brief_session(trunk, key, &request, now) {
             return;
@@ -59,13 +66,8 @@ impl UserAgent {
                 return;
             }
         };
-        let leg = LegId::generate(self.config.clock.wall(now).unix_ms(), &mut self.rng);
-        let remote = request.headers.session_id().ok().flatten();
-        // Our half is the leg's own name, so that both ends of the house can find it.
-        let session = SessionPair { local: SessionId::from_bytes(*leg.as_uuid().as_bytes()), remote };
         let Some(entry) = self.servers.get_mut(key) else { return };
         entry.leg = Some(leg);
-        entry.session = Some(session.clone());
         let local_tag = entry.local_tag.clone();
         let (Some(dialog), Some(settings)) =
             (Dialog::of_uas(&request, &local_tag, session), self.config.trunks.get(trunk))

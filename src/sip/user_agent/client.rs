@@ -294,7 +294,6 @@ impl UserAgent {
         if let Some(reason) = reason {
             cancel.headers.push(HeaderName::Reason, reason);
         }
-        cancel.headers.copy_from(&entry.request.headers, &HeaderName::SessionId);
         let (trunk, flow) = (entry.trunk, entry.flow);
         self.send_request(trunk, cancel, flow, Owner::Nobody, now);
     }

@@ -7,8 +7,10 @@ use std::time::Duration;
 use crate::clock::Clock;
 use crate::ids::TrunkName;
 use crate::limits;
+use crate::sip::Flow;
 use crate::sip::Transport;
 use crate::sip::dialog::Terms;
+use crate::sip::dialog::terms::SessionTimerPolicy;
 use crate::sip::transaction::Timing;
 use crate::sip::user_agent::peering::Peering;
 
@@ -102,6 +104,20 @@ impl Trunk {
             peering: Peering::default(),
             terms: Terms::default(),
         }
+    }
+
+    /// The trunk that leads back into this user agent: the other side of its calls is ourselves. It asks for no keep-alive,
+    /// no caps and no session timer, for neither side can vanish from the other.
+    pub fn internal(name: TrunkName) -> Self {
+        let target = Target { transport: Transport::Memory, address: Flow::MEMORY.remote, tcp_for_large: false };
+        let host = Some("internal.invalid".to_owned());
+        let terms = Terms { session_timer: SessionTimerPolicy::Off, ..Terms::default() };
+        Self { domain: host.clone(), advertised: host, terms, ..Self::of_target(name, target) }
+    }
+
+    /// Whether it leads back into this user agent.
+    pub fn is_internal(&self) -> bool {
+        self.targets.iter().any(|target| target.transport == Transport::Memory)
     }
 
     /// Whether `address` lies in one of its networks; the length of the longest prefix that matches.

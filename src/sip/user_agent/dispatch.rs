@@ -171,10 +171,13 @@ impl UserAgent {
             self.respond_with(key, request, StatusCode::CALL_DOES_NOT_EXIST, now);
             return;
         };
-        let (tag, leg) = (entry.local_tag.clone(), entry.leg);
+        let (tag, leg, session) = (entry.local_tag.clone(), entry.leg, entry.session.clone());
         let has_effect = matches!(&entry.machine, ServerMachine::Invite(machine) if machine.is_proceeding());
         let mut response = Response::for_request(request, StatusCode::OK);
         response.set_to_tag(&tag);
+        if let Some(entry) = self.servers.get_mut(key) {
+            entry.session = session;
+        }
         self.respond(key, response, now);
         if let Some(leg) = leg.filter(|_| has_effect) {
             let reason = request.headers.reason().ok().flatten();

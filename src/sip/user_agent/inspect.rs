@@ -9,6 +9,7 @@ use crate::sip::message::Method;
 use crate::sip::message::Request;
 use crate::sip::message::Response;
 use crate::sip::transaction::TransactionKey;
+use crate::sip::user_agent::Trunk;
 use crate::sip::user_agent::UserAgent;
 
 /// What makes two requests the same one that came on two paths (RFC 3261 8.2.2.2). The Request-URI is part of it: a
@@ -46,7 +47,7 @@ impl UserAgent {
         }
         refuse_method(request)
             .or_else(|| self.refuse_merged(key, request))
-            .or_else(|| self.refuse_loop(request))
+            .or_else(|| self.refuse_loop(trunk, request))
             .or_else(|| refuse_extensions(request, &self.terms_of(trunk)))
             .or_else(|| refuse_content(request))
             .or_else(|| self.refuse_new_call(request))
@@ -64,9 +65,10 @@ impl UserAgent {
     }
 
     /// An INVITE of ours that came back as it left. With another Request-URI it is a spiral: a proxy brings our own
-    /// call to one of our extensions, which is no error (RFC 3261 16.3).
-    fn refuse_loop(&self, request: &Request) -> Option<Response> {
-        let vias = request.headers.vias().ok().filter(|_| request.method == Method::Invite)?;
+    /// call to one of our extensions, which is no error (RFC 3261 16.3). On the trunk to ourselves each of them does.
+    fn refuse_loop(&self, trunk: usize, request: &Request) -> Option<Response> {
+        let is_internal = self.config.trunks.get(trunk).is_some_and(Trunk::is_internal);
+        let vias = request.headers.vias().ok().filter(|_| request.method == Method::Invite && !is_internal)?;
         let is_loop = vias.iter().filter_map(|via| via.branch()).any(|branch| {
             let sent = self.clients.get(&TransactionKey::client(branch, &Method::Invite));
             sent.is_some_and(|sent| sent.request.uri == request.uri)

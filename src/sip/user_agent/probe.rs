@@ -148,7 +148,8 @@ impl UserAgent {
 
     fn target_of(&self, key: &TransactionKey) -> Option<(usize, usize)> {
         let entry = self.clients.get(key)?;
-        let targets = &self.config.trunks.get(entry.trunk)?.targets;
+        // We are always there for ourselves: a call of ours that is too many says nothing of the next.
+        let targets = &self.config.trunks.get(entry.trunk).filter(|trunk| !trunk.is_internal())?.targets;
         let target = targets.iter().position(|target| target.address == entry.flow.remote)?;
         Some((entry.trunk, target))
     }

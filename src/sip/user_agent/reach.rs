@@ -48,6 +48,7 @@ pub(super) fn reply_flow(flow: Flow, via: &Via, quirks: Quirks) -> ReplyPath {
     match flow.transport {
         Transport::Udp if quirks.contains(Quirk::ForceRport) || via.has_rport() => ReplyPath { flow, fallback: None },
         Transport::Udp => ReplyPath { flow: Flow { remote: sent_by, ..flow }, fallback: None },
+        Transport::Memory => ReplyPath { flow, fallback: None },
         Transport::Tcp | Transport::Tls => {
             ReplyPath { flow, fallback: Some(Flow { remote: sent_by, connection: None, ..flow }) }
         }
@@ -69,10 +70,13 @@ impl Config {
     }
 
     /// The trunk that a flow belongs to: the longest prefix that holds the peer's address, among the trunks that are
-    /// heard on our address.
+    /// heard on our address. What comes from a socket is never the trunk to ourselves, whatever address it bears.
     pub(super) fn trunk_of(&self, flow: &Flow) -> Option<usize> {
-        let heard =
-            |trunk: &Trunk| trunk.bind.is_none_or(|bind| bind == flow.local.ip() || flow.local.ip().is_unspecified());
+        let is_memory = flow.transport == Transport::Memory;
+        let heard = |trunk: &Trunk| {
+            trunk.is_internal() == is_memory
+                && trunk.bind.is_none_or(|bind| bind == flow.local.ip() || flow.local.ip().is_unspecified())
+        };
         let candidates = self.trunks.iter().enumerate().filter(|(_, trunk)| heard(trunk));
         let matches = candidates.filter_map(|(index, trunk)| Some((trunk.prefix_of(flow.remote.ip())?, index)));
         // Of equal prefixes, a trunk bound to this address goes first, then the one that was configured first.
@@ -92,8 +96,12 @@ impl Config {
             .find(|address| trunk.bind.is_none_or(|bind| bind == address.ip() || address.ip().is_unspecified()))
     }
 
-    /// A fresh path to an address; `None` where we do not listen on that transport and family.
+    /// A fresh path to an address; `None` where we do not listen on that transport and family. To ourselves there is one
+    /// way, and only its own trunk takes it.
     pub(super) fn path_to(&self, trunk: &Trunk, transport: Transport, remote: SocketAddr) -> Option<Flow> {
+        if trunk.is_internal() || transport == Transport::Memory {
+            return Some(Flow::MEMORY).filter(|_| trunk.is_internal() && transport == Transport::Memory);
+        }
         let local = self.local_for(trunk, transport, remote.ip())?;
         Some(Flow { transport, local, remote, connection: None })
     }

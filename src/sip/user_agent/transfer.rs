@@ -18,6 +18,7 @@ use crate::sip::message::NameAddr;
 use crate::sip::message::Request;
 use crate::sip::message::SipUri;
 use crate::sip::message::Uri;
+use crate::sip::user_agent::Trunk;
 use crate::sip::user_agent::UserAgent;
 use crate::sip::user_agent::identity::party;
 use crate::sip::user_agent::peering::Direction;
@@ -94,9 +95,12 @@ impl UserAgent {
     pub(super) fn tell_referral(&mut self, leg: LegId, request: &Request) {
         let trunk = self.usages.get(&leg).map(|entry| entry.trunk);
         let (Some((user, replaces)), Some(trunk)) = (refer::refer_to(&request.headers), trunk) else { return };
-        let peering = self.config.trunks.get(trunk).map(|trunk| &trunk.peering);
-        let user = peering.map(|peering| peering.rewrite(Direction::In, NumberOf::Called, &user)).unwrap_or(user);
-        let ours = replaces.as_ref().and_then(|replaces| self.leg_of(trunk, &replaces.dialog));
+        let settings = self.config.trunks.get(trunk);
+        let rewrite = |trunk: &Trunk| trunk.peering.rewrite(Direction::In, NumberOf::Called, &user);
+        let (is_internal, user) = (settings.is_some_and(Trunk::is_internal), settings.map_or(user.clone(), rewrite));
+        // Where the peer is ourselves, the dialog at the target is ours as well, and is named as the target knows it.
+        let ours = replaces.as_ref().filter(|_| !is_internal);
+        let ours = ours.and_then(|replaces| self.leg_of(trunk, &replaces.dialog));
         let replaces_header = replaces.filter(|_| ours.is_none()).map(|replaces| replaces.value());
         let referred_by = request.headers.get(&HeaderName::ReferredBy).and_then(NameAddr::parse);
         self.tell_call_room(Event::Referred {

@@ -59,6 +59,7 @@ impl Registry {
     pub(super) fn replaced(&mut self, replaced: LegId, invitation: Box<Invitation>) {
         let leg = invitation.leg;
         if let Some(call) = self.add_leg(replaced, leg) {
+            trace::joined(&*self.rooms, call, leg, &invitation.sip_call_id);
             return self.tell(call, Input::Sip(sip::Event::Invited(invitation)));
         }
         let refusal = Refusal::new(StatusCode::CALL_DOES_NOT_EXIST);
@@ -228,8 +229,7 @@ impl Registry {
         CallIds {
             call: call.unwrap_or_else(|| CallId::generate(unix_ms, rng)),
             // The user agent has put the leg's bytes into its answers as our half of the Session-ID.
-            session: trunk_leg
-                .map_or_else(|| SessionId::generate(rng), |leg| SessionId::from_bytes(*leg.as_uuid().as_bytes())),
+            session: trunk_leg.map_or_else(|| SessionId::generate(rng), SessionId::of_leg),
             trunk_leg: trunk_leg.unwrap_or_else(|| LegId::generate(unix_ms, rng)),
             agent_leg: LegId::generate(unix_ms, rng),
             recording: RecordingId::generate(unix_ms, rng),

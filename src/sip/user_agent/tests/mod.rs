@@ -5,6 +5,7 @@ mod calls;
 mod challenges;
 mod chance;
 mod dialogs;
+mod internal;
 mod offers;
 mod outbound;
 mod quirks;
@@ -186,7 +187,13 @@ impl World {
     fn carry(&mut self, sender: usize, flow: Flow, bytes: &Bytes) {
         let line = first_line(bytes);
         self.sent.push((sender, line.clone()));
-        if (self.filter)(&line) == Fate::Lose || self.rng.random_bool(self.loss) {
+        if flow == Flow::MEMORY && (self.filter)(&line) == Fate::Pass {
+            // In order, and at once.
+            self.count += 1;
+            self.wire.insert((self.now, self.count), (sender, flow, bytes.clone()));
+            return;
+        }
+        if flow == Flow::MEMORY || (self.filter)(&line) == Fate::Lose || self.rng.random_bool(self.loss) {
             return;
         }
         let copies = if self.rng.random_bool(self.duplication) { 2 } else { 1 };
