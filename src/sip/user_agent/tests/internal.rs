@@ -114,7 +114,7 @@ fn a_call_inside_is_cancelled_or_refused_as_any_other() {
 
     for status in [StatusCode::BUSY_HERE, StatusCode::SERVICE_UNAVAILABLE] {
         let callee = ringing(&mut world, 2);
-        let refusal = Refusal { retry_after: Some(Duration::from_secs(60)), ..Refusal::new(status) };
+        let refusal = Refusal { retry_after: Some(Duration::from_mins(1)), ..Refusal::new(status) };
         world.command(0, Command::Refuse { leg: callee, refusal });
         world.settle();
         let told = world.told(&[(leg(2), "a"), (callee, "b")]);
@@ -231,10 +231,8 @@ fn a_colleague_is_handed_on_to_the_call_that_the_transferor_asked_first() {
     world.command(0, Command::AcceptRefer { leg: callee });
     world.command(0, Command::Invite(OutgoingInvite { headers, ..inside(3) }));
     world.settle();
-    let invited = world.events[0].iter().find_map(|event| match event {
-        Event::Invited(invitation) => Some(invitation.replaces),
-        _ => None,
-    });
+    let replaced = |event: &Event| if let Event::Invited(invited) = event { Some(invited.replaces) } else { None };
+    let invited = world.events[0].iter().find_map(replaced);
     assert_eq!(invited, Some(Some(consulted)), "the consulted colleague's call, not the transferor's");
 }
 
