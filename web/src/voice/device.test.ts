@@ -345,6 +345,20 @@ describe('state', () => {
     expect(device.agent?.state).toBe('available');
   });
 
+  it('that the gateway took away after an unanswered call is not undone by a new session', async () => {
+    const socket = await registered();
+    await device.setState('available');
+    // [agents] unavailable_after_no_answer: nobody was there, so nobody is rung again until they say so themselves.
+    socket.notify('agent.state', { seq: 1, state: 'offline' });
+    expect(device.agent?.state).toBe('offline');
+    socket.lose();
+    await vi.advanceTimersByTimeAsync(500);
+    FakeSocket.last.accept();
+    await settle();
+    expect(FakeSocket.last.methods()).not.toContain('agent.set_state');
+    expect(device.agent?.state).toBe('offline');
+  });
+
   it('without a microphone nobody becomes available', async () => {
     const socket = await registered();
     microphone.fault = 'NotFoundError';
