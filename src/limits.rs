@@ -21,6 +21,8 @@ pub const SIP_LATE_ANSWER: Duration = Duration::from_secs(8);
 pub const SIP_EARLY_DIALOGS_MAX: usize = 16;
 /// Reliable provisional responses of one INVITE that wait for the PRACK of the one before; one more replaces the last.
 pub const SIP_RELIABLE_PROVISIONALS_MAX: usize = 8;
+/// Bytes of a REFER's Referred-By that goes on with the INVITE which it makes us send; a longer one stays behind.
+pub const SIP_REFERRED_BY_BYTES_MAX: usize = 1_024;
 /// Times that an offer is sent again after 491, or 500 with Retry-After.
 pub const SIP_OFFER_RETRIES_MAX: u32 = 5;
 /// Contacts of a 3xx that are looked at.

@@ -90,8 +90,7 @@ fn refer(stage: &mut Stage) {
     stage.tell(Input::SpareLeg(spare()));
     stage.sip(sip::Event::Referred {
         leg,
-        to: ReferTo { user: "601".into(), replaces: None, replaces_header: None },
-        referred_by: None,
+        to: ReferTo { user: "601".into(), replaces: None, replaces_header: None, referred_by: None },
     });
 }
 
