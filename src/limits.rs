@@ -123,6 +123,9 @@ pub const PEER_ADDRESSES_MAX: usize = 8;
 pub const PEER_ADDRESS_EXPIRY: Duration = Duration::from_mins(1);
 /// Sessions of one worker beyond its share of the node's calls: an emergency call finds a place on a full node.
 pub const EMERGENCY_SESSIONS_MAX: usize = 16;
+/// How long a shutdown whose drain is over still waits for emergency calls. Nobody may hang up on them but the two who
+/// talk; a process that waits for ever because of a lost BYE helps nobody either.
+pub const EMERGENCY_DRAIN_TIMEOUT: Duration = Duration::from_mins(30);
 /// Browsers that ring at once for one call; further members of a group ring when these have had their time.
 pub const RING_PARALLEL_MAX: usize = 8;
 /// Members of one ring group.

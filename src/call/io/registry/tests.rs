@@ -9,6 +9,7 @@ use std::time::Duration;
 use rand::SeedableRng as _;
 use rand::rngs::StdRng;
 use tokio::sync::mpsc;
+use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use super::Registry;
@@ -33,6 +34,8 @@ use crate::ids::SignalingId;
 use crate::ids::TrunkName;
 use crate::recording;
 use crate::recording::Obligation;
+use crate::routing::DialPlan;
+use crate::routing::Emergency;
 use crate::signaling;
 use crate::signaling::AgentState;
 use crate::signaling::CallRequest;
@@ -98,7 +101,7 @@ struct House {
     worker: mpsc::Sender<worker::Event>,
     browsers: mpsc::Sender<signaling::Event>,
     _recorder: mpsc::Sender<recording::Event>,
-    _control: mpsc::Sender<Control>,
+    control: mpsc::Sender<Control>,
     legs: u64,
     ports: u16,
 }
@@ -116,7 +119,13 @@ fn house() -> House {
     let groups = vec![a_group("1900", &["1001", "1002", "1003"])];
     // A busy machine is no silent device.
     let device_timeout = PATIENCE * 6;
-    let config = Arc::new(Config { trunks, device_timeout, groups, ..Config::clone(&base.config) });
+    let emergency = Emergency {
+        numbers: vec!["112".to_owned()],
+        outside_prefix: String::new(),
+        trunks: vec![TrunkName::new("pbx")],
+    };
+    let dial_plan = DialPlan { emergency, ..base.config.dial_plan.clone() };
+    let config = Arc::new(Config { trunks, device_timeout, groups, dial_plan, ..Config::clone(&base.config) });
     let agents = [1, 2].map(|n| {
         let extension = Extension::new(format!("100{n}"));
         let party = AgentParty { session: session(n), extension: extension.clone(), ..base.agent.clone() };
@@ -137,7 +146,7 @@ fn house() -> House {
         control: from_control,
     };
     tokio::spawn(Registry::new(rooms, config, clock, StdRng::seed_from_u64(9)).run(events));
-    House { asked, sip, worker, browsers, _recorder: recorder, _control: control, legs: 0, ports: 20_000 }
+    House { asked, sip, worker, browsers, _recorder: recorder, control, legs: 0, ports: 20_000 }
 }
 
 impl House {
@@ -212,6 +221,24 @@ impl House {
             matches!(asked, Asked::Browser(_, signaling::Command::Notify(Notification::Answered { .. }))).then_some(())
         };
         self.until(answered).await;
+    }
+
+    /// The end of a call, as its agent is told.
+    async fn ended(&mut self) -> (CallId, String) {
+        self.until(|asked| match asked {
+            Asked::Browser(_, signaling::Command::Notify(Notification::Ended { call, reason, .. })) => {
+                Some((*call, reason.clone()))
+            }
+            _ => None,
+        })
+        .await
+    }
+
+    /// Ends what a shutdown ends at its drain's end; how many emergency calls are left.
+    async fn end_ordinary(&mut self) -> usize {
+        let (sender, left) = oneshot::channel();
+        self.control.send(Control::EndOrdinary(sender)).await.unwrap();
+        timeout(PATIENCE, left).await.expect("in time").unwrap()
     }
 
     async fn refusal(&mut self) -> (LegId, u16) {
@@ -293,4 +320,26 @@ async fn an_attended_transfer_finds_the_agents_other_call_and_nobody_elses() {
         .until(|asked| if let Asked::Sip(sip::Command::Refer { to, .. }) = asked { to.replaces } else { None })
         .await;
     assert_eq!(replaced, consulted);
+}
+
+#[tokio::test]
+async fn a_drain_that_is_over_ends_every_call_but_those_to_emergency_numbers() {
+    let mut house = house();
+    house.invite("1002", None).await;
+    let (_, ordinary, _) = house.incoming().await;
+    house.take(2, ordinary).await;
+    let help = CallId::generate(1, &mut StdRng::seed_from_u64(77));
+    house.request(1, help, CallRequest::Dial { to: "112".into() }).await;
+    assert_eq!(house.reply().await, Ok(()));
+    assert_eq!(house.end_ordinary().await, 1);
+    assert_eq!(house.ended().await, (ordinary, "draining".to_owned()));
+    // The emergency call was told nothing: its agent is who ends it.
+    assert_eq!(house.end_ordinary().await, 1);
+    house.request(1, help, CallRequest::Hangup).await;
+    assert_eq!(house.ended().await, (help, "hangup".to_owned()));
+
+    let help = CallId::generate(2, &mut StdRng::seed_from_u64(78));
+    house.request(1, help, CallRequest::Dial { to: "112".into() }).await;
+    house.control.send(Control::EndAll).await.unwrap();
+    assert_eq!(house.ended().await, (help, "draining".to_owned()));
 }
