@@ -12,6 +12,7 @@ mod http;
 mod kamailio;
 mod playback;
 mod qualify;
+mod replaces;
 mod servers;
 mod site;
 mod store;
