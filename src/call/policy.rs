@@ -92,7 +92,8 @@ impl Config {
     pub fn destination(&self, dialled: &str) -> Result<Destination, Denied> {
         let denied = match self.dial_plan.route(dialled) {
             Ok(route) => return Ok(Destination::of(route)),
-            Err(denied) => denied,
+            Err(Denied::Emergency) => return Err(Denied::Emergency),
+            Err(denied @ (Denied::NotANumber | Denied::NoRule)) => denied,
         };
         let is_ours = self.dial_plan.extension(dialled).is_some()
             || self.groups.iter().any(|group| group.extension.as_str() == dialled);
@@ -192,7 +193,8 @@ mod tests {
     #[test]
     fn an_emergency_number_brings_every_other_trunk_and_past_every_gate() {
         let trunks = vec![TrunkName::new("site"), TrunkName::new("carrier")];
-        let emergency = Emergency { numbers: vec!["112".to_owned()], outside_prefix: "0".to_owned(), trunks };
+        let emergency =
+            Emergency { numbers: vec!["112".to_owned()], outside_prefix: "0".to_owned(), trunks, refused: false };
         let dial_plan = DialPlan { emergency, ..DialPlan::default() };
         let config = Config { dial_plan, ..Config::default() };
         for dialled in ["112", "0112"] {

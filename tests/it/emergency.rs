@@ -1,5 +1,5 @@
 //! An emergency call on a gateway that takes no other: its disk full or its recorder dead, its cap reached, and draining;
-//! and one that outlasts the drain.
+//! one that outlasts the drain; and a site that refuses them.
 
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -8,9 +8,11 @@ use std::time::Duration;
 use sqlx::Row as _;
 use tandem::clock::Clock;
 use tandem::demo::agent::{Agent, AgentEvent, AgentOptions, AgentRequest, HEARD_RATE, Heard, Mode};
+use tandem::demo::gateway::GatewayProcess;
 use tandem::demo::sipp::{Running, Scenario};
 use tandem::demo::tone::ToneFigure;
 use tandem::demo::{Stage, http};
+use tokio::net::UdpSocket;
 use uuid::Uuid;
 
 use crate::site::{PATIENCE, Serve, counter, edit_config, invite, log, rows, set_stage, talk, wait_until};
@@ -238,5 +240,28 @@ async fn a_drain_that_takes_too_long_ends_no_emergency_call_and_a_second_signal_
     let status = serve.ended(Duration::from_secs(30)).await;
     assert_eq!(status.code(), Some(0), "{}", stage.gateway.last_words());
     two.finish().await.unwrap();
+    stage.strike().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_site_that_refuses_emergency_calls_says_so_and_sends_nothing() {
+    let (_directory, mut stage) = set_stage(64, false).await;
+    stage.gateway.stop();
+    edit_config(&stage.settings, &[("[dial]\n", "[dial]\nemergency_calls = \"refuse\"\n")]);
+    stage.gateway = GatewayProcess::start(stage.settings.clone()).await.unwrap();
+    let options = AgentOptions::of("alice", stage.settings.http, Mode::Tone { hz: ALICE_HZ }, Clock::system());
+    let mut alice = Agent::log_in(options).await.unwrap();
+    let pbx = UdpSocket::bind(stage.settings.pbx).await.unwrap();
+    let said = refused(&mut alice, "112").await;
+    assert!(said.contains("call.emergency_refused") && said.contains("cannot be made from this phone"), "{said}");
+    let alarm = "tandem_alarms_total{what=\"emergency_call_refused\"}";
+    assert!((counter(stage.settings.http, alarm).await - 1.0).abs() < 0.5);
+    assert!(log(&stage.settings).contains("an emergency call was refused"));
+    // The trunk hears of the next call, and of nothing before it.
+    dial(&alice, "600").await;
+    let mut buffer = [0; 4_096];
+    let received = tokio::time::timeout(PATIENCE, pbx.recv(&mut buffer)).await.expect("an INVITE").unwrap();
+    let first = String::from_utf8_lossy(&buffer[..received]).into_owned();
+    assert!(first.starts_with("INVITE sip:600@"), "{first}");
     stage.strike().await;
 }

@@ -238,6 +238,28 @@ test('a refused number is said', async ({ page }) => {
   await expect(page.getByRole('alert')).toContainText('You may not call this number.');
 });
 
+test('a phone without emergency calls says so from the login on, in a call too', async ({ page }) => {
+  const gateway = await MockGateway.start(page);
+  gateway.emergencyCalls = false;
+  gateway.refuse['call.dial'] = 'call.emergency_refused';
+  await logIn(page);
+  const said = page.getByText('Emergency calls cannot be made from this phone.', { exact: true });
+  await expect(said).toBeVisible();
+  await shot(page, 'no-emergency');
+  await page.getByLabel('Number', { exact: true }).fill('112');
+  await page.keyboard.press('Enter');
+  await expect(page.getByRole('alert')).toContainText('Use a mobile or another telephone, now.');
+  await shot(page, 'no-emergency-refused');
+  await gateway.cut();
+  await expect(said).toBeVisible();
+});
+
+test('a phone with emergency calls has no such notice', async ({ page }) => {
+  await MockGateway.start(page);
+  await logIn(page);
+  await expect(page.getByText('Emergency calls')).toHaveCount(0);
+});
+
 test('a reload goes on without a new login, and a log-out ends it', async ({ page }) => {
   const gateway = await MockGateway.start(page, { loggedIn: true });
   await page.goto('/phone');

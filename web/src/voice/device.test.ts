@@ -325,6 +325,23 @@ describe('dialled call', () => {
     expect(device.calls).toHaveLength(0);
   });
 
+  it('to an emergency number is refused where the gateway says from the start that it cannot place one', async () => {
+    device.register();
+    await settle();
+    const socket = FakeSocket.last;
+    socket.accept({ emergency_calls: false });
+    await settle();
+    expect(device.emergencyCalls).toBe(false);
+    socket.refuse['call.dial'] = 'call.emergency_refused';
+    await expect(device.call('112')).rejects.toMatchObject({ code: 'call.emergency_refused' });
+    expect(device.calls).toHaveLength(0);
+    socket.lose();
+    await vi.advanceTimersByTimeAsync(500);
+    expect(device.emergencyCalls, 'the notice outlasts a lost connection').toBe(false);
+    FakeSocket.last.accept({ resumed: true, replayed: true, emergency_calls: true });
+    expect(device.emergencyCalls, 'the next opening has the last word').toBe(true);
+  });
+
   it('that is refused is gone, and so is the microphone', async () => {
     const socket = await registered();
     socket.refuse['call.dial'] = 'call.forbidden';

@@ -112,6 +112,10 @@ fn session(n: u64) -> SignalingId {
 
 /// Agents 1001 and 1002, a group 1900 of both, and the trunk `pbx` without recordings.
 fn house() -> House {
+    house_with(|_| {})
+}
+
+fn house_with(change: impl FnOnce(&mut Emergency)) -> House {
     let clock = Clock::system();
     let mut base = ground(Obligation::Never, clock);
     with_dial_plan(&mut base);
@@ -119,11 +123,13 @@ fn house() -> House {
     let groups = vec![a_group("1900", &["1001", "1002", "1003"])];
     // A busy machine is no silent device.
     let device_timeout = PATIENCE * 6;
-    let emergency = Emergency {
+    let mut emergency = Emergency {
         numbers: vec!["112".to_owned()],
         outside_prefix: String::new(),
         trunks: vec![TrunkName::new("pbx")],
+        refused: false,
     };
+    change(&mut emergency);
     let dial_plan = DialPlan { emergency, ..base.config.dial_plan.clone() };
     let config = Arc::new(Config { trunks, device_timeout, groups, dial_plan, ..Config::clone(&base.config) });
     let agents = [1, 2].map(|n| {
@@ -342,4 +348,14 @@ async fn a_drain_that_is_over_ends_every_call_but_those_to_emergency_numbers() {
     house.request(1, help, CallRequest::Dial { to: "112".into() }).await;
     house.control.send(Control::EndAll).await.unwrap();
     assert_eq!(house.ended().await, (help, "draining".to_owned()));
+}
+
+#[tokio::test]
+async fn where_emergency_calls_are_refused_the_agent_is_told_and_nothing_is_sent() {
+    let mut house = house_with(|emergency| emergency.refused = true);
+    let help = CallId::generate(1, &mut StdRng::seed_from_u64(77));
+    house.request(1, help, CallRequest::Dial { to: "112".into() }).await;
+    assert_eq!(house.reply().await, Err("call.emergency_refused".to_owned()));
+    assert_eq!(house.end_ordinary().await, 0, "no call began");
+    assert!(house.asked.try_recv().is_err(), "nothing was asked of anybody");
 }
