@@ -21,6 +21,8 @@ pub const SIP_LATE_ANSWER: Duration = Duration::from_secs(8);
 pub const SIP_EARLY_DIALOGS_MAX: usize = 16;
 /// Reliable provisional responses of one INVITE that wait for the PRACK of the one before; one more replaces the last.
 pub const SIP_RELIABLE_PROVISIONALS_MAX: usize = 8;
+/// Bytes of a REFER's Referred-By that goes on with the INVITE which it makes us send; a longer one stays behind.
+pub const SIP_REFERRED_BY_BYTES_MAX: usize = 1_024;
 /// Times that an offer is sent again after 491, or 500 with Retry-After.
 pub const SIP_OFFER_RETRIES_MAX: u32 = 5;
 /// Contacts of a 3xx that are looked at.
@@ -124,6 +126,9 @@ pub const PEER_ADDRESSES_MAX: usize = 8;
 pub const PEER_ADDRESS_EXPIRY: Duration = Duration::from_mins(1);
 /// Sessions of one worker beyond its share of the node's calls: an emergency call finds a place on a full node.
 pub const EMERGENCY_SESSIONS_MAX: usize = 16;
+/// How long a shutdown whose drain is over still waits for emergency calls. Nobody may hang up on them but the two who
+/// talk; a process that waits for ever because of a lost BYE helps nobody either.
+pub const EMERGENCY_DRAIN_TIMEOUT: Duration = Duration::from_mins(30);
 /// Browsers that ring at once for one call; further members of a group ring when these have had their time.
 pub const RING_PARALLEL_MAX: usize = 8;
 /// Members of one ring group.

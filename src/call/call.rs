@@ -169,6 +169,7 @@ impl Call {
         Standing {
             is_ending: self.is_ending(),
             is_answered: self.context.record.answered.is_some(),
+            is_emergency: self.context.emergency.is_some(),
             audience: self.context.audience.clone(),
             trunk_leg: self.context.ids.trunk_leg,
             number: self.context.party.clone(),

@@ -17,6 +17,8 @@ pub struct TrunkLeg {
     local: sdp::Local,
     session: sdp::Session,
     pending: Option<sdp::PendingOffer>,
+    /// The session as it was before our offer, until the peer has said something to that.
+    before_offer: Option<sdp::Session>,
     media: Option<TrunkMedia>,
     source: MediaSource,
     /// The direction of the last description that was settled.
@@ -50,19 +52,30 @@ impl TrunkLeg {
         let (source, settled) = (policy.media_source.clone(), local.direction);
         let may_downgrade = policy.srtp.as_ref().is_some_and(|srtp| srtp.downgrade && !srtp.required);
         let session = sdp::Session::new(sdp_session);
-        Self { local, session, pending: None, media: None, source, settled, may_downgrade }
+        Self { local, session, pending: None, before_offer: None, media: None, source, settled, may_downgrade }
     }
 
-    /// Answers the peer's offer.
+    /// Answers the peer's offer. One of our own that still waits has been overtaken by it and never leaves: this answer
+    /// has its version (RFC 3264 8). After a refusal everything is as it was.
     pub fn answer(&mut self, offer: &[u8]) -> Result<Bytes, Refusal> {
-        let (answer, negotiated) = self.session.answer(offer, &self.local).map_err(|refused| refusal(&refused))?;
+        let mut session = self.before_offer.as_ref().unwrap_or(&self.session).clone();
+        let (answer, negotiated) = session.answer(offer, &self.local).map_err(|refused| refusal(&refused))?;
+        self.session = session;
+        if self.before_offer.take().is_some() {
+            self.pending = None;
+        }
         self.media = Some(trunk_media(negotiated, self.source.clone()));
         self.settled = self.local.direction;
         Ok(answer)
     }
 
-    /// Makes an offer of our own, which an answer must settle.
+    /// Makes an offer of our own, which an answer must settle. It takes the place of one that still waits, and never
+    /// leaves.
     pub fn offer(&mut self) -> Bytes {
+        if let Some(before) = self.before_offer.take() {
+            self.session = before;
+        }
+        self.before_offer = Some(self.session.clone());
         let (offer, pending) = self.session.offer(&self.local);
         self.pending = Some(pending);
         offer
@@ -72,6 +85,7 @@ impl TrunkLeg {
     pub fn downgrade(&mut self) -> bool {
         let downgraded = self.may_downgrade && self.local.srtp.take().is_some();
         self.may_downgrade = false;
+        self.before_offer = None;
         downgraded
     }
 
@@ -80,6 +94,7 @@ impl TrunkLeg {
         let Some(pending) = self.pending.clone() else { return Ok(()) };
         let negotiated = pending.accept(&mut self.session, answer).map_err(|refused| refusal(&refused))?;
         self.media = Some(trunk_media(negotiated, self.source.clone()));
+        self.before_offer = None;
         Ok(())
     }
 
@@ -101,9 +116,10 @@ impl TrunkLeg {
         self.local.direction = direction;
     }
 
-    /// Takes back an offer that the peer refused: the session is as it was (RFC 3261 14.1).
+    /// Takes back an offer that the peer refused: the session is as it was (RFC 3261 14.1), but for the version.
     pub fn withdraw(&mut self) {
         self.pending = None;
+        self.before_offer = None;
         self.local.direction = self.settled;
     }
 

@@ -204,6 +204,8 @@ pub struct Standing {
     pub is_ending: bool,
     /// It was answered.
     pub is_answered: bool,
+    /// It goes to an emergency number: a shutdown does not end it.
+    pub is_emergency: bool,
     /// Sessions that may ask about it, and whose agents it keeps busy.
     pub audience: Vec<(SignalingId, crate::ids::Extension)>,
     /// The trunk's leg, as it is now.

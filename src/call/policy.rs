@@ -114,7 +114,8 @@ impl Config {
     fn destination_outside(&self, dialled: &str) -> Result<Destination, Denied> {
         let denied = match self.dial_plan.route(dialled) {
             Ok(route) => return Ok(Destination::of(route)),
-            Err(denied) => denied,
+            Err(Denied::Emergency) => return Err(Denied::Emergency),
+            Err(denied @ (Denied::NotANumber | Denied::NoRule | Denied::Oneself)) => denied,
         };
         let trunk = self.internal_trunk.as_ref();
         let trunk =
@@ -297,7 +298,8 @@ mod tests {
     #[test]
     fn an_emergency_number_brings_every_other_trunk_and_past_every_gate() {
         let trunks = vec![TrunkName::new("site"), TrunkName::new("carrier")];
-        let emergency = Emergency { numbers: vec!["112".to_owned()], outside_prefix: "0".to_owned(), trunks };
+        let emergency =
+            Emergency { numbers: vec!["112".to_owned()], outside_prefix: "0".to_owned(), trunks, refused: false };
         let dial_plan = DialPlan { emergency, ..DialPlan::default() };
         let config = Config { dial_plan, ..Config::default() };
         for dialled in ["112", "0112"] {

@@ -265,6 +265,18 @@ mod tests {
     }
 
     #[test]
+    fn a_site_that_refuses_emergency_calls_tells_its_phones() {
+        for (word, refused) in [("route", false), ("refuse", true)] {
+            let key = format!("emergency_calls = \"{word}\"");
+            let source = source(&EXAMPLE.replacen("# emergency_calls = \"route\"", &key, 1));
+            let file = parse(&source, Vec::new()).unwrap();
+            let call = rooms::call(&file, &source).unwrap();
+            assert_eq!(call.dial_plan.emergency.refused, refused);
+            assert_eq!(rooms::signaling(&file.http, &file.agents, &call).emergency_calls, !refused);
+        }
+    }
+
+    #[test]
     fn two_trunks_of_one_name_are_refused() {
         let (head, rest) = EXAMPLE.split_once("[dial]").unwrap();
         let (_, trunk) = head.split_once("[[trunk]]").unwrap();

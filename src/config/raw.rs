@@ -124,10 +124,20 @@ pub(super) struct Dial {
     #[serde(default = "emergency")]
     pub(super) emergency: Vec<Spanned<String>>,
     #[serde(default)]
+    pub(super) emergency_calls: EmergencyCalls,
+    #[serde(default)]
     pub(super) outside_prefix: String,
     pub(super) emergency_trunk: Option<Spanned<String>>,
     #[serde(default)]
     pub(super) rule: Vec<DialRule>,
+}
+
+#[derive(Debug, Deserialize, Default, Clone, Copy, PartialEq, Eq)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum EmergencyCalls {
+    #[default]
+    Route,
+    Refuse,
 }
 
 /// What every telephone in Europe, and every mobile telephone, can dial.

@@ -200,7 +200,8 @@ fn emergency(file: &raw::File, source: &Source) -> Result<Emergency, ConfigError
         trunks.insert(0, name);
     }
     let numbers = file.dial.emergency.iter().map(|number| number.get_ref().clone()).collect();
-    Ok(Emergency { numbers, outside_prefix: file.dial.outside_prefix.clone(), trunks })
+    let refused = file.dial.emergency_calls == raw::EmergencyCalls::Refuse;
+    Ok(Emergency { numbers, outside_prefix: file.dial.outside_prefix.clone(), trunks, refused })
 }
 
 fn workers(media: &raw::Media, source: &Source) -> Result<Option<usize>, ConfigError> {
@@ -244,6 +245,7 @@ pub(super) fn signaling(
         // The call room counts lines and lets emergency calls pass; this bound is above any number of lines.
         calls_max_of: above_lines(call, defaults.calls_max),
         messages_per_second: http.messages_per_second.unwrap_or(defaults.messages_per_second),
+        emergency_calls: !call.dial_plan.emergency.refused,
         ..defaults
     }
 }

@@ -59,6 +59,8 @@ pub(crate) struct ToTrunk {
     pub(crate) stream: SendStream,
     events: EventSender,
     event_position: u64,
+    /// Of the event under way: what was negotiated when it began, though the trunk takes no more of them since.
+    event_payload_type: u8,
     gate: bool,
     muted: bool,
     /// On local hold: what the trunk hears instead of the agent.
@@ -89,6 +91,7 @@ impl ToTrunk {
             stream: SendStream::new(rng),
             events: EventSender::new(8_000),
             event_position: 0,
+            event_payload_type: 0,
             gate: false,
             muted: false,
             hold: None,
@@ -197,14 +200,15 @@ impl ToTrunk {
 
     /// Sends what is due of a digit.
     pub(crate) fn send_events(&mut self, now: Instant, out: &mut Outputs) {
-        let Some(payload_type) = self.trunk.and_then(|trunk| trunk.telephone_event) else { return };
+        let Some(trunk) = self.trunk else { return };
         while let Some(event) = self.events.poll(now) {
             if event.marker {
-                self.event_position = self.position;
+                let Some(payload_type) = trunk.telephone_event else { return self.events.cut(now) };
+                (self.event_position, self.event_payload_type) = (self.position, payload_type);
                 self.packetizer.clear();
             }
             let position = self.event_position + u64::from(event.offset);
-            self.send(payload_type, event.marker, position, &event.payload.to_bytes(), out);
+            self.send(self.event_payload_type, event.marker, position, &event.payload.to_bytes(), out);
             self.marker = true;
         }
     }
@@ -219,7 +223,7 @@ impl ToTrunk {
             self.filling = true;
         } else if !crosses && let Some(due) = self.due.take() {
             self.stopped = Some(due);
-            self.events.clear();
+            self.events.cut(now);
             self.packetizer.clear();
             self.clock = None;
         }

@@ -73,7 +73,7 @@ pub struct Route {
     pub emergency: Option<Vec<TrunkName>>,
 }
 
-/// Numbers that everybody may always dial.
+/// Numbers that everybody may always dial; or nobody, where this gateway is no way to help.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Emergency {
     /// As they are dialled on a mobile telephone: `112`.
@@ -82,15 +82,24 @@ pub struct Emergency {
     pub outside_prefix: String,
     /// The trunks to try, the site's own first.
     pub trunks: Vec<TrunkName>,
+    /// Nobody may dial them here, whatever a rule says: whoever tries is told at once, and told before by their phone.
+    pub refused: bool,
 }
 
 impl Emergency {
     /// The way of an emergency call; `None` where the number is none, or there is no trunk.
-    fn route(&self, number: &str) -> Option<Route> {
+    fn route(&self, number: &str) -> Result<Option<Route>, Denied> {
         let outside = (!self.outside_prefix.is_empty()).then(|| number.strip_prefix(&self.outside_prefix)).flatten();
-        let found = self.numbers.iter().find(|known| *known == number || Some(known.as_str()) == outside)?;
-        let (first, others) = self.trunks.split_first()?;
-        Some(Route { trunk: first.clone(), number: found.clone(), emergency: Some(others.to_vec()) })
+        let found = self.numbers.iter().find(|known| *known == number || Some(known.as_str()) == outside);
+        if found.is_some() && self.refused {
+            return Err(Denied::Emergency);
+        }
+        let way = found.zip(self.trunks.split_first());
+        Ok(way.map(|(number, (first, others))| Route {
+            trunk: first.clone(),
+            number: number.clone(),
+            emergency: Some(others.to_vec()),
+        }))
     }
 }
 
@@ -106,6 +115,9 @@ pub enum Denied {
     /// The extension of whoever dials it.
     #[error("this is your own extension")]
     Oneself,
+    /// An emergency number, where the site refuses them.
+    #[error("emergency calls cannot be made from this phone")]
+    Emergency,
 }
 
 /// See the [module](self).
@@ -125,16 +137,16 @@ impl DialPlan {
         self.extensions.iter().any(|range| range.contains(called)).then(|| Extension::new(called))
     }
 
-    /// Whether an agent who types this number asks for help.
+    /// Whether an agent who types this number asks for help, be it refused.
     pub fn is_emergency(&self, typed: &str) -> bool {
-        normalise(typed).is_some_and(|number| self.emergency.route(&number).is_some())
+        normalise(typed).is_some_and(|number| !matches!(self.emergency.route(&number), Ok(None)))
     }
 
     /// Where a number that an agent typed leads. Spaces and the usual separators are dropped.
     pub fn route(&self, typed: &str) -> Result<Route, Denied> {
         let number = normalise(typed).ok_or(Denied::NotANumber)?;
         let rule = || self.rules.iter().find(|rule| rule.fits(&number)).map(|rule| rule.route(&number));
-        self.emergency.route(&number).or_else(rule).ok_or(Denied::NoRule)
+        self.emergency.route(&number)?.or_else(rule).ok_or(Denied::NoRule)
     }
 }
 
@@ -176,6 +188,7 @@ mod tests {
                 numbers: vec!["112".into(), "110".into()],
                 outside_prefix: "0".into(),
                 trunks: vec![TrunkName::new("site"), TrunkName::new("carrier")],
+                refused: false,
             },
         }
     }
@@ -211,6 +224,17 @@ mod tests {
         assert_eq!(plan().route("1120"), Err(Denied::NoRule));
         assert_eq!(plan().route("00112"), Err(Denied::NoRule));
         assert_eq!(plan().route("600").unwrap().emergency, None);
+    }
+
+    #[test]
+    fn a_site_that_refuses_emergency_numbers_lets_no_rule_pass_them() {
+        let mut plan = plan();
+        plan.emergency.refused = true;
+        plan.rules.push(DialRule { prefix: String::new(), digits_min: 1, digits_max: 30, ..plan.rules[0].clone() });
+        for typed in ["112", "0112", "1 1 2", "110"] {
+            assert_eq!(plan.route(typed), Err(Denied::Emergency), "{typed}");
+        }
+        assert_eq!(plan.route("1120").unwrap().emergency, None, "another number is none");
     }
 
     #[test]

@@ -28,6 +28,8 @@ pub struct Config {
     pub messages_per_second: u32,
     /// STUN and TURN servers handed to clients.
     pub ice_servers: Vec<IceServer>,
+    /// Whether emergency numbers can be dialled here; clients are told, for where not they must say so.
+    pub emergency_calls: bool,
 }
 
 impl Default for Config {
@@ -41,6 +43,7 @@ impl Default for Config {
             calls_max_of: BTreeMap::new(),
             messages_per_second: SIGNALING_MESSAGES_PER_SECOND,
             ice_servers: Vec::new(),
+            emergency_calls: true,
         }
     }
 }

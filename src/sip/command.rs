@@ -35,8 +35,8 @@ pub struct OutgoingInvite {
     pub replaces: Option<LegId>,
     /// Whether the callee is not to learn who calls (Privacy, RFC 3323).
     pub anonymous: bool,
-    /// Header fields to add, as far as the trunk's list lets them out; a `Replaces` among them is one that a REFER asked
-    /// for.
+    /// Header fields to add, as far as the trunk's list lets them out; a `Replaces` and a `Referred-By` among them are
+    /// those that a REFER asked for, and leave anyway.
     pub headers: Vec<(String, String)>,
     /// User-to-User (RFC 7433): the header's value.
     pub user_to_user: Option<String>,

@@ -139,8 +139,6 @@ pub enum Event {
         leg: LegId,
         /// To whom.
         to: ReferTo,
-        /// Who asks, where Referred-By says (RFC 3892).
-        referred_by: Option<Party>,
     },
     /// How a transfer of ours goes: the response to REFER where it was refused, then what NOTIFY says.
     ReferProgressed {
@@ -202,6 +200,8 @@ pub struct ReferTo {
     pub replaces: Option<LegId>,
     /// Where it is none of ours, but the target's: the Replaces header that the new INVITE is to carry.
     pub replaces_header: Option<String>,
+    /// The Referred-By that the new INVITE is to carry, where the REFER had one (RFC 3892 2.2).
+    pub referred_by: Option<String>,
 }
 
 /// How an established usage ended.

@@ -1,4 +1,5 @@
-//! An emergency call on a gateway that takes no other: its disk full or its recorder dead, its cap reached, and draining.
+//! An emergency call on a gateway that takes no other: its disk full or its recorder dead, its cap reached, and draining;
+//! one that outlasts the drain; and a site that refuses them.
 
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -7,9 +8,11 @@ use std::time::Duration;
 use sqlx::Row as _;
 use tandem::clock::Clock;
 use tandem::demo::agent::{Agent, AgentEvent, AgentOptions, AgentRequest, HEARD_RATE, Heard, Mode};
+use tandem::demo::gateway::GatewayProcess;
 use tandem::demo::sipp::{Running, Scenario};
 use tandem::demo::tone::ToneFigure;
 use tandem::demo::{Stage, http};
+use tokio::net::UdpSocket;
 use uuid::Uuid;
 
 use crate::site::{PATIENCE, Serve, counter, edit_config, invite, log, rows, set_stage, talk, wait_until};
@@ -33,6 +36,30 @@ async fn dial(agent: &Agent, to: &str) -> String {
 async fn answered(agent: &mut Agent, call: &str) {
     let answer = AgentEvent::Answered { call_id: call.to_owned() };
     agent.wait_for("the answer", PATIENCE, |event| (*event == answer).then_some(())).await.unwrap();
+}
+
+/// The reason that the gateway gives for a call's end.
+async fn end_reason(agent: &mut Agent, call: &str) -> String {
+    let reason = |event: &AgentEvent| {
+        let AgentEvent::Ended { call_id, reason, .. } = event else { return None };
+        (call_id == call).then(|| reason.clone())
+    };
+    agent.wait_for("the end of the call", PATIENCE, reason).await.unwrap()
+}
+
+/// What the agent hears of its own echo from now on.
+async fn echo(agent: &mut Agent, call: &str) -> ToneFigure {
+    let mut heard = None;
+    for _ in 0..2 {
+        talk(Duration::from_millis(1_200)).await;
+        agent.request(AgentRequest::Report { call_id: call.to_owned() }).await.unwrap();
+        let report = |event: &AgentEvent| {
+            let AgentEvent::Report { call_id, heard } = event else { return None };
+            (call_id == call).then(|| heard.clone())
+        };
+        heard = Some(agent.wait_for("a report", PATIENCE, report).await.unwrap());
+    }
+    ToneFigure::of(&heard.unwrap().samples, HEARD_RATE, ALICE_HZ)
 }
 
 async fn hung_up(agent: &mut Agent, call: &str) -> Heard {
@@ -177,4 +204,64 @@ async fn an_emergency_call_passes_a_full_disk_a_full_node_and_a_drain() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_emergency_call_passes_a_dead_recorder_a_full_node_and_a_drain() {
     an_emergency_call_goes_through(47, Recorder::Dead).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_drain_that_takes_too_long_ends_no_emergency_call_and_a_second_signal_does() {
+    let (_directory, mut stage) = set_stage(63, false).await;
+    stage.gateway.stop();
+    edit_config(&stage.settings, &[("drain_timeout = \"5s\"", "drain_timeout = \"500ms\"")]);
+    let mut serve = Serve::start(&stage.settings);
+    alive(&stage).await;
+    let logged_in = |event: &AgentEvent| (*event == AgentEvent::LoggedIn).then_some(());
+    stage.bob.wait_for("bob's next login", PATIENCE, logged_in).await.unwrap();
+    let options = AgentOptions::of("alice", stage.settings.http, Mode::Tone { hz: ALICE_HZ }, Clock::system());
+    let mut alice = Agent::log_in(options).await.unwrap();
+    let two = Scenario { calls: 2, ..Scenario::outbound("uas_answered", stage.settings.pbx) };
+    let two = two.with(&["-rtp_echo"]).start().unwrap();
+    let ordinary = dial(&stage.bob, "600").await;
+    answered(&mut stage.bob, &ordinary).await;
+    let help = dial(&alice, "112").await;
+    answered(&mut alice, &help).await;
+
+    serve.terminate();
+    assert_eq!(end_reason(&mut stage.bob, &ordinary).await, "draining");
+    wait_until("the word that an emergency call is waited for", PATIENCE, async || {
+        log(&stage.settings).contains("waiting for emergency calls").then_some(())
+    })
+    .await;
+    let alarm = "tandem_alarms_total{what=\"emergency_call_outlasts_drain\"}";
+    assert!((counter(stage.settings.http, alarm).await - 1.0).abs() < 0.5);
+    let heard = echo(&mut alice, &help).await;
+    assert!(heard.seconds >= 0.8, "long after the drain, they hear each other: {heard}");
+
+    serve.terminate();
+    assert_eq!(end_reason(&mut alice, &help).await, "draining");
+    let status = serve.ended(Duration::from_secs(30)).await;
+    assert_eq!(status.code(), Some(0), "{}", stage.gateway.last_words());
+    two.finish().await.unwrap();
+    stage.strike().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_site_that_refuses_emergency_calls_says_so_and_sends_nothing() {
+    let (_directory, mut stage) = set_stage(64, false).await;
+    stage.gateway.stop();
+    edit_config(&stage.settings, &[("[dial]\n", "[dial]\nemergency_calls = \"refuse\"\n")]);
+    stage.gateway = GatewayProcess::start(stage.settings.clone()).await.unwrap();
+    let options = AgentOptions::of("alice", stage.settings.http, Mode::Tone { hz: ALICE_HZ }, Clock::system());
+    let mut alice = Agent::log_in(options).await.unwrap();
+    let pbx = UdpSocket::bind(stage.settings.pbx).await.unwrap();
+    let said = refused(&mut alice, "112").await;
+    assert!(said.contains("call.emergency_refused") && said.contains("cannot be made from this phone"), "{said}");
+    let alarm = "tandem_alarms_total{what=\"emergency_call_refused\"}";
+    assert!((counter(stage.settings.http, alarm).await - 1.0).abs() < 0.5);
+    assert!(log(&stage.settings).contains("an emergency call was refused"));
+    // The trunk hears of the next call, and of nothing before it.
+    dial(&alice, "600").await;
+    let mut buffer = [0; 4_096];
+    let received = tokio::time::timeout(PATIENCE, pbx.recv(&mut buffer)).await.expect("an INVITE").unwrap();
+    let first = String::from_utf8_lossy(&buffer[..received]).into_owned();
+    assert!(first.starts_with("INVITE sip:600@"), "{first}");
+    stage.strike().await;
 }

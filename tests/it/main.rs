@@ -14,6 +14,7 @@ mod internal;
 mod kamailio;
 mod playback;
 mod qualify;
+mod replaces;
 mod servers;
 mod site;
 mod store;

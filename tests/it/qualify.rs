@@ -5,10 +5,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde_json::Value;
+use tandem::demo::gateway::GatewayProcess;
 use tandem::demo::sipp::{Running, Scenario};
 use tokio::process::Command;
 
-use crate::site::{set_stage, udp_ports, wait_until};
+use crate::site::{edit_config, set_stage, udp_ports, wait_until};
 
 /// How long a whole qualification may take: fifteen flows of a few seconds each.
 const PATIENCE: Duration = Duration::from_mins(3);
@@ -101,6 +102,39 @@ async fn baresip_and_a_gateway_of_our_own_are_qualified() {
     assert_eq!(code, Some(0), "{itself:#}\n{said}");
     assert_eq!(outcome(&itself, "reconnect"), "supported", "{itself:#}");
     assert_eq!(outcome(&itself, "large_message"), "supported", "{itself:#}");
+    stage.strike().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gateway_of_our_own_is_qualified_over_tls_where_both_sides_show_a_certificate() {
+    let (directory, mut stage) = set_stage(68, false).await;
+    stage.gateway.stop();
+    let keys = "key_file = \"https.key\"\n\n[[trunk]]";
+    let strict =
+        "key_file = \"https.key\"\nclient_ca_file = \"https-ca.pem\"\nrequire_client_certificate = true\n\n[[trunk]]";
+    edit_config(&stage.settings, &[(keys, strict)]);
+    stage.gateway = GatewayProcess::start(stage.settings.clone()).await.unwrap();
+
+    let text = std::fs::read_to_string(stage.settings.config_file()).unwrap();
+    let by_tls = |more: &str| {
+        let from = format!("targets = [\"udp:{}\"]", stage.settings.pbx);
+        let to = format!("targets = [\"tls:{}\"]\ntls_ca_file = \"https-ca.pem\"\n{more}", stage.settings.sip_tls);
+        assert!(text.contains(&from));
+        let file = directory.path().join("by-tls.toml");
+        std::fs::write(&file, text.replace(&from, &to)).unwrap();
+        file
+    };
+    let flows = ["--flow", "options", "--flow", "early_offer", "--flow", "reconnect", "--flow", "large_message"];
+    let arguments = [&["qualify", "pbx", "--number", "1002", "--timeout", "4"][..], &flows].concat();
+    let (nobody, said, code) = trunks(&by_tls(""), &arguments).await;
+    assert_eq!((code, outcome(&nobody, "options")), (Some(1), "wrong"), "no certificate, no call: {nobody:#}\n{said}");
+    let ours = "tls_client_certificate_file = \"https.pem\"\ntls_client_key_file = \"https.key\"";
+    let (report, said, code) = trunks(&by_tls(ours), &arguments).await;
+    println!("{report:#}");
+    assert_eq!(code, Some(0), "{report:#}\n{said}");
+    for flow in ["options", "early_offer", "reconnect", "large_message"] {
+        assert_eq!(outcome(&report, flow), "supported", "{flow}: {report:#}\n{said}");
+    }
     stage.strike().await;
 }
 

@@ -7,10 +7,11 @@ use serde_json::Value;
 use tandem::clock::Clock;
 use tandem::demo::Stage;
 use tandem::demo::agent::{Agent, AgentEvent, AgentOptions, AgentRequest, Mode};
+use tandem::demo::gateway::GatewayProcess;
 use tandem::demo::sipp::Scenario;
 use uuid::Uuid;
 
-use crate::site::{PATIENCE, rows, set_stage, talk, wait_until};
+use crate::site::{PATIENCE, edit_config, rows, set_stage, talk, wait_until};
 
 const STEP: Duration = Duration::from_secs(15);
 const DIGITS: &str = "159#0";
@@ -198,5 +199,32 @@ async fn calls_of_a_trunk_are_listed_found_and_shown_refused_ones_too() {
     let unknown = stage.gateway.verb(&["calls", "show", &Uuid::nil().to_string()]).unwrap();
     assert_eq!(unknown.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&unknown.stderr).contains("there is no call"));
+    stage.strike().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_quirk_that_fired_is_shown_in_its_call() {
+    let (_directory, mut stage) = set_stage(65, false).await;
+    stage.gateway.stop();
+    edit_config(&stage.settings, &[("[[trunk]]\n", "[[trunk]]\nquirks = [\"contact_from_source\"]\n")]);
+    stage.gateway = GatewayProcess::start(stage.settings.clone()).await.unwrap();
+    let options = AgentOptions::of("alice", stage.settings.http, Mode::Tone { hz: 1_000.0 }, Clock::system());
+    let mut alice = Agent::log_in(options).await.unwrap();
+    // Its Contact leads nowhere: ACK and BYE reach it by the quirk alone.
+    let trunk = Scenario::outbound("uas_contact_elsewhere", stage.settings.pbx).start().unwrap();
+    let call = Uuid::now_v7().to_string();
+    alice.request(AgentRequest::Dial { call_id: call.clone(), to: "600".into() }).await.unwrap();
+    let answered = AgentEvent::Answered { call_id: call.clone() };
+    alice.wait_for("the answer", STEP, |event| (*event == answered).then_some(())).await.unwrap();
+    alice.request(AgentRequest::HangUp { call_id: call.clone() }).await.unwrap();
+    alice.wait_for("the end", STEP, |event| event.heard_in(&call)).await.unwrap();
+    trunk.finish().await.unwrap_or_else(|error| panic!("{error:#}\n{}", stage.gateway.last_words()));
+
+    let shown = traced(&stage, &call).await;
+    let quirks = names(&shown, "quirk");
+    assert!(!quirks.is_empty() && quirks.iter().all(|name| name == "contact_from_source"), "{shown:#}");
+    let ladder = said(&stage, &["calls", "show", &call]);
+    assert!(ladder.contains("quirk contact_from_source"), "{ladder}");
+    drop(alice);
     stage.strike().await;
 }

@@ -9,6 +9,8 @@ export class MockGateway {
   readonly refuse: Record<string, string> = {};
   /** Refuses new sockets. */
   down = false;
+  /** Whether emergency numbers can be dialled. */
+  emergencyCalls = true;
   #socket: WebSocketRoute | null = null;
   #seq = 0;
   #state = 'offline';
@@ -74,6 +76,7 @@ export class MockGateway {
       replayed: resume !== undefined,
       seq: this.#seq,
       ice_servers: [],
+      emergency_calls: this.emergencyCalls,
       calls: [],
       agent,
       limits,

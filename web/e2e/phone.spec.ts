@@ -119,6 +119,58 @@ test('a call is taken, heard both ways, and ended', async ({ page }) => {
   await shot(page, 'after');
 });
 
+test('a call is held from both sides, resumed, asked about on a second line and handed over', async ({ page }) => {
+  const gateway = await MockGateway.start(page);
+  await logIn(page);
+  const peer = await mediaPeer(page);
+  await ring(gateway, await peer.offer());
+  await page.bringToFront();
+  await page.getByRole('alertdialog').getByRole('button', { name: 'Accept' }).click();
+  await gateway.request('call.accept');
+  gateway.notify('call.answered', { call_id: CALL });
+  await expect(page.getByRole('timer')).toBeVisible();
+
+  await page.getByRole('button', { name: 'Hold', exact: true }).click();
+  expect(await gateway.request('call.hold')).toEqual({ call_id: CALL });
+  gateway.notify('call.held', { call_id: CALL, by: 'agent' });
+  await expect(page.getByText('On hold: they hear music, and not you')).toBeVisible();
+  gateway.notify('call.held', { call_id: CALL, by: 'peer' });
+  await expect(page.getByText('The other side put you on hold')).toBeVisible();
+  await shot(page, 'held-by-both');
+  gateway.notify('call.resumed', { call_id: CALL, by: 'peer' });
+  await shot(page, 'held');
+  await page.getByRole('button', { name: 'Resume' }).click();
+  await gateway.request('call.resume');
+  gateway.notify('call.resumed', { call_id: CALL, by: 'agent' });
+  await expect(page.getByText('On hold')).toHaveCount(0);
+
+  await page.getByRole('button', { name: 'Transfer', exact: true }).click();
+  await page.getByLabel('Transfer to').fill('1005');
+  await shot(page, 'transfer');
+  await page.getByRole('button', { name: 'Ask first' }).click();
+  const consult = await gateway.request('call.dial');
+  expect(consult.to).toBe('1005');
+  gateway.notify('call.held', { call_id: CALL, by: 'agent' });
+  gateway.notify('call.ringing', { call_id: consult.call_id });
+  const line = page.getByRole('region', { name: 'Other line: Berta Bauer' });
+  await expect(line).toContainText('On hold');
+  await expect(line.getByRole('button', { name: 'Connect both' })).toBeDisabled();
+  gateway.notify('call.answered', { call_id: consult.call_id });
+  await expect(line.getByRole('button', { name: 'Connect both' })).toBeEnabled();
+  await shot(page, 'two-lines');
+  await line.getByRole('button', { name: 'Connect both' }).click();
+  expect(await gateway.request('call.transfer')).toEqual({ call_id: CALL, consult_call: consult.call_id });
+  gateway.notify('call.transferring', { call_id: CALL, to: '1005', sip_code: null });
+  await expect(line).toContainText('Transferring to 1005…');
+  await expect(line.getByRole('button', { name: 'Connect both' })).toBeDisabled();
+  await expect(line.getByRole('button', { name: 'Swap' })).toBeDisabled();
+  await shot(page, 'transferring');
+  gateway.notify('call.transfer_failed', { call_id: CALL, reason: 'busy', sip_code: 486 });
+  await expect(page.getByRole('alert')).toContainText('The call is back on the line.');
+  await expect(line.getByRole('button', { name: 'Connect both' })).toBeEnabled();
+  await shot(page, 'transfer-failed');
+});
+
 test('a denied microphone fails the accept with clear words while it rings on', async ({ page }) => {
   const gateway = await MockGateway.start(page);
   await page.addInitScript(() => {
@@ -184,6 +236,28 @@ test('a refused number is said', async ({ page }) => {
   await page.getByRole('button', { name: '9', exact: true }).click();
   await page.getByRole('button', { name: 'Call', exact: true }).click();
   await expect(page.getByRole('alert')).toContainText('You may not call this number.');
+});
+
+test('a phone without emergency calls says so from the login on, in a call too', async ({ page }) => {
+  const gateway = await MockGateway.start(page);
+  gateway.emergencyCalls = false;
+  gateway.refuse['call.dial'] = 'call.emergency_refused';
+  await logIn(page);
+  const said = page.getByText('Emergency calls cannot be made from this phone.', { exact: true });
+  await expect(said).toBeVisible();
+  await shot(page, 'no-emergency');
+  await page.getByLabel('Number', { exact: true }).fill('112');
+  await page.keyboard.press('Enter');
+  await expect(page.getByRole('alert')).toContainText('Use a mobile or another telephone, now.');
+  await shot(page, 'no-emergency-refused');
+  await gateway.cut();
+  await expect(said).toBeVisible();
+});
+
+test('a phone with emergency calls has no such notice', async ({ page }) => {
+  await MockGateway.start(page);
+  await logIn(page);
+  await expect(page.getByText('Emergency calls')).toHaveCount(0);
 });
 
 test('a reload goes on without a new login, and a log-out ends it', async ({ page }) => {

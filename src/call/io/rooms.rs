@@ -63,6 +63,8 @@ pub struct Events {
 pub enum Control {
     /// Take no new calls.
     Drain,
+    /// End every call but those to emergency numbers, and say how many of these are left.
+    EndOrdinary(tokio::sync::oneshot::Sender<usize>),
     /// End every call.
     EndAll,
     /// Say when no call is left.

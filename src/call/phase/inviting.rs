@@ -123,6 +123,7 @@ impl Inviting {
             return Terminating::begin(Cause::TrunkRefused(status.as_u16()), Farewell::Silent, context, now);
         };
         self.redirected = true;
+        self.trunk.withdraw();
         let (leg, offer) = (context.ids.trunk_leg, self.trunk.offer());
         let diversion = Diversion { user: Pii::new(context.record.remote_number.clone()), status };
         let invite = context.outgoing_invite(leg, number, offer);

@@ -335,8 +335,8 @@ fn digits_reach_the_other_party_as_its_trunk_takes_them() {
 fn without_an_agent_nobody_outside_moves_the_call() {
     let mut stage = joined_at(|_| {});
     let leg = stage.ids.trunk_leg;
-    let to = ReferTo { user: "601".into(), replaces: None, replaces_header: None };
-    stage.sip(sip::Event::Referred { leg, to, referred_by: None });
+    let to = ReferTo { user: "601".into(), replaces: None, replaces_header: None, referred_by: None };
+    stage.sip(sip::Event::Referred { leg, to });
     let refused = |c: &sip::Command| matches!(c, sip::Command::RefuseRefer { refusal, .. } if refusal.status == StatusCode::FORBIDDEN);
     assert_eq!(stage.sip_count(refused), 1);
 }

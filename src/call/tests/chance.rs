@@ -100,8 +100,7 @@ fn refer(stage: &mut Stage) {
     stage.tell(Input::SpareLeg(spare()));
     stage.sip(sip::Event::Referred {
         leg,
-        to: ReferTo { user: "601".into(), replaces: None, replaces_header: None },
-        referred_by: None,
+        to: ReferTo { user: "601".into(), replaces: None, replaces_header: None, referred_by: None },
     });
 }
 

@@ -38,6 +38,21 @@ fn offers(stage: &Stage) -> Vec<String> {
     stage.sip_commands().iter().filter_map(offer).collect()
 }
 
+/// The o= versions of everything that the trunk was told, in order.
+fn versions(stage: &Stage) -> Vec<u64> {
+    let version = |command: &&sip::Command| match command {
+        sip::Command::Accept { sdp, .. }
+        | sip::Command::Reinvite { sdp, .. }
+        | sip::Command::AcceptReinvite { sdp, .. } => {
+            let text = String::from_utf8(sdp.to_vec()).unwrap();
+            let origin = text.lines().find_map(|line| line.strip_prefix("o=")).unwrap().to_owned();
+            Some(origin.split(' ').nth(2).unwrap().parse().unwrap())
+        }
+        _ => None,
+    };
+    stage.sip_commands().iter().filter_map(version).collect()
+}
+
 fn held(by: HeldBy) -> impl Fn(&Notification) -> bool {
     move |notice| matches!(notice, Notification::Held { by: who, .. } if *who == by)
 }
@@ -159,6 +174,42 @@ fn the_peers_reinvite_is_answered_as_held_while_the_agent_holds() {
         _ => None,
     });
     assert!(answer.unwrap().contains("a=sendonly"));
+}
+
+#[test]
+fn an_offer_that_the_peers_overtook_leaves_no_gap_in_the_versions() {
+    // RFC 3264 8. The peer's re-INVITE is on its way to us when the agent holds: our own never leaves.
+    for offer in [Some(offer_saying("sendrecv", 3)), None] {
+        let mut stage = talking(HoldStyle::SendOnly);
+        let leg = stage.ids.trunk_leg;
+        stage.outputs.clear();
+        stage.ask(CallRequest::Hold);
+        stage.sip(sip::Event::Reinvited { leg, offer: offer.clone() });
+        stage.sip(sip::Event::RenegotiationFailed { leg, status: StatusCode::REQUEST_PENDING });
+        if offer.is_none() {
+            stage.sip(sip::Event::Acknowledged { leg, sdp: Some(offer_saying("recvonly", 3)) });
+        }
+        assert_eq!((stage.call.phase_name(), offers(&stage).len()), ("established", 1), "the answer said it");
+        stage.ask(CallRequest::Resume);
+        let told = versions(&stage);
+        let [overtaken, answered, resumed] = told.as_slice() else { panic!("{told:?}") };
+        assert_eq!((*answered, *resumed), (*overtaken, overtaken + 1));
+    }
+}
+
+#[test]
+fn an_overtaken_offer_that_leaves_after_all_keeps_its_version() {
+    // The peer's offer is refused: ours, which waited behind it, goes out.
+    let mut stage = talking(HoldStyle::SendOnly);
+    let leg = stage.ids.trunk_leg;
+    stage.outputs.clear();
+    stage.ask(CallRequest::Hold);
+    stage.sip(sip::Event::Reinvited { leg, offer: Some("v=0".into()) });
+    answered(&mut stage, "recvonly");
+    stage.ask(CallRequest::Resume);
+    let told = versions(&stage);
+    assert_eq!(told.len(), 2, "{told:?}");
+    assert_eq!(told[1], told[0] + 1);
 }
 
 #[test]

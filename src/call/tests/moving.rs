@@ -29,8 +29,7 @@ fn refer(stage: &mut Stage, user: &str) {
     stage.tell(Input::SpareLeg(new_leg()));
     stage.sip(sip::Event::Referred {
         leg,
-        to: ReferTo { user: user.into(), replaces: None, replaces_header: None },
-        referred_by: None,
+        to: ReferTo { user: user.into(), replaces: None, replaces_header: None, referred_by: None },
     });
 }
 
@@ -63,15 +62,21 @@ fn accept(stage: &mut Stage) {
 }
 
 #[test]
-fn an_attended_transfer_to_a_call_of_the_targets_carries_its_replaces() {
+fn the_invite_of_a_refer_carries_the_replaces_of_the_targets_call_and_the_referrer() {
     let mut stage = Stage::talking_at(|_| {});
     let value = "abc@192.0.2.7;to-tag=1;from-tag=2";
-    let to = ReferTo { user: "601".into(), replaces: None, replaces_header: Some(value.into()) };
+    let referrer = "<sip:2000@pbx>";
+    let to = ReferTo {
+        user: "601".into(),
+        replaces: None,
+        replaces_header: Some(value.into()),
+        referred_by: Some(referrer.into()),
+    };
     stage.tell(Input::SpareLeg(new_leg()));
-    stage.sip(sip::Event::Referred { leg: stage.ids.trunk_leg, to, referred_by: None });
+    stage.sip(sip::Event::Referred { leg: stage.ids.trunk_leg, to });
     bound(&mut stage);
-    let carried = ("Replaces".to_owned(), value.to_owned());
-    assert_eq!(stage.sip_count(|c| matches!(c, sip::Command::Invite(i) if i.headers == [carried.clone()])), 1);
+    let carried = [("Replaces".to_owned(), value.to_owned()), ("Referred-By".to_owned(), referrer.to_owned())];
+    assert_eq!(stage.sip_count(|c| matches!(c, sip::Command::Invite(i) if i.headers == carried)), 1);
 }
 
 #[test]

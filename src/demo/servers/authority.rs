@@ -39,11 +39,13 @@ impl Authority {
         &self.certificate_pem
     }
 
-    /// A server certificate for these names and addresses.
+    /// A certificate of a server, or of a client that shows its own, for these names and addresses.
     pub fn issue(&self, names: &[&str]) -> Result<IssuedCertificate, ServerError> {
         let mut params = CertificateParams::new(names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>())?;
         params.distinguished_name.push(DnType::CommonName, names.first().copied().unwrap_or("localhost"));
-        params.extended_key_usages = vec![rcgen::ExtendedKeyUsagePurpose::ServerAuth];
+        // A trunk may ask whoever calls it for a certificate too: the gateway shows the one that it has.
+        let usages = [rcgen::ExtendedKeyUsagePurpose::ServerAuth, rcgen::ExtendedKeyUsagePurpose::ClientAuth];
+        params.extended_key_usages = usages.to_vec();
         params.use_authority_key_identifier_extension = true;
         let key = KeyPair::generate()?;
         let certificate = params.signed_by(&key, &self.issuer)?;

@@ -46,6 +46,43 @@ fn heard_digits(bench: &Bench) -> Vec<(char, u32)> {
 }
 
 #[test]
+fn a_digit_that_a_hold_or_the_gate_cuts_ends_for_the_far_side_before_the_stream_stops() {
+    let hold = TrunkAudio { send: false, ..AUDIO };
+    let without_events = TrunkAudio { telephone_event: None, ..hold };
+    for stop in [Some(hold), Some(without_events), None] {
+        let mut bench = Bench::in_call(AUDIO);
+        bench.browser_talks(10);
+        bench.pipeline.send_dtmf_to_trunk(&digits("59"), bench.now);
+        bench.drain();
+        bench.wait(45);
+        match stop {
+            Some(held) => bench.pipeline.connect_trunk(held, bench.now),
+            None => bench.pipeline.set_gate(false, true, bench.now),
+        }
+        let stopped = bench.at_ms();
+        bench.drain();
+        bench.wait(500);
+        let events: Vec<_> = bench.to_trunk.iter().filter(|sent| sent.header.payload_type == 101).collect();
+        let said: Vec<_> = events.iter().map(|packet| EventPayload::parse(&packet.payload).unwrap()).collect();
+        let ends: Vec<_> = events.iter().zip(&said).filter(|(_, said)| said.end).map(|(sent, _)| sent.at_ms).collect();
+        assert_eq!(ends, [stopped, stopped + 20, stopped + 40], "{stop:?}");
+        assert!(said.iter().all(|said| said.event == 5), "the next digit is not begun: {stop:?}");
+        assert!(said.iter().rev().take(4).all(|said| said.duration == 480), "{said:?}");
+        assert!(events.iter().all(|packet| packet.header.timestamp == events[0].header.timestamp));
+        for pair in bench.to_trunk.windows(2) {
+            assert_eq!(pair[1].header.sequence, pair[0].header.sequence.wrapping_add(1));
+        }
+        assert_eq!(bench.to_trunk.last().unwrap().at_ms, stopped + 40, "and then nothing: {stop:?}");
+        bench.pipeline.connect_trunk(AUDIO, bench.now);
+        bench.pipeline.set_gate(true, true, bench.now);
+        let before = bench.to_trunk.len();
+        bench.browser_talks(20);
+        assert!(bench.to_trunk.len() >= before + 18, "audio goes on after the resumption: {stop:?}");
+        assert!(bench.to_trunk[before..].iter().all(|sent| sent.header.payload_type == 0));
+    }
+}
+
+#[test]
 fn digits_go_out_as_events_with_the_audio_kept_back() {
     let mut bench = Bench::in_call(AUDIO);
     bench.browser_talks(50);

@@ -82,6 +82,17 @@ impl EventSender {
         self.playing = None;
     }
 
+    /// Drops what is queued, and lets what plays end at `now` with what was said of it so far: the far side would hold
+    /// the key down for ever without the three packets that end it (RFC 4733 2.5.1.4), which [`Self::poll`] gives out.
+    pub fn cut(&mut self, now: Instant) {
+        self.queue.clear();
+        let Some(playing) = self.playing.take().filter(|playing| playing.elapsed > 0 && playing.ends < ENDS) else {
+            return;
+        };
+        let next = if playing.ends == 0 { now } else { playing.next };
+        self.playing = Some(Playing { length: playing.elapsed, next, free: now, ..playing });
+    }
+
     /// Whether audio must be kept back: a digit, or the pause after one, is under way.
     pub const fn is_busy(&self) -> bool {
         self.playing.is_some()
@@ -202,6 +213,48 @@ mod tests {
             .map(|(at, p)| (at, p.payload.event))
             .collect();
         assert_eq!(starts, [(0, 1), (160, 2), (320, 2)]);
+    }
+
+    #[test]
+    fn a_digit_that_is_cut_ends_with_what_was_said_of_it() {
+        for (cut_after_ms, said, ends_at) in [
+            (0, 160, [0, 20, 40]),
+            (45, 480, [45, 65, 85]),
+            // Its end was being said already.
+            (85, 800, [80, 100, 120]),
+        ] {
+            let start = Clock::system().now();
+            let mut sender = EventSender::new(8_000);
+            sender.push(digit('5'), start);
+            sender.push(digit('6'), start);
+            let cut = start + Duration::from_millis(cut_after_ms);
+            let mut sent = Vec::new();
+            while let Some(at) = sender.poll_timeout().filter(|at| *at <= cut) {
+                sent.extend(sender.poll(at).map(|packet| ((at - start).as_millis(), packet)));
+            }
+            sender.cut(cut);
+            sent.extend(play(&mut sender, start));
+            let ends: Vec<_> = sent.iter().filter(|(_, packet)| packet.payload.end).collect();
+            assert_eq!(ends.iter().map(|(at, _)| *at).collect::<Vec<_>>(), ends_at, "{cut_after_ms}");
+            assert!(ends.iter().all(|(_, packet)| packet.payload.duration == said && packet.payload.event == 5));
+            assert!(sent.iter().all(|(_, packet)| packet.payload.event == 5), "what is queued is dropped");
+            assert!(!sender.is_busy());
+        }
+    }
+
+    #[test]
+    fn a_digit_of_which_nothing_was_said_and_one_that_is_over_are_cut_without_a_word() {
+        let start = Clock::system().now();
+        let mut sender = EventSender::new(8_000);
+        sender.push(digit('5'), start);
+        sender.cut(start);
+        assert_eq!(sender.poll_timeout(), None);
+        sender.push(digit('5'), start);
+        for at in (0..=120).step_by(20) {
+            sender.poll(start + Duration::from_millis(at)).unwrap();
+        }
+        sender.cut(start + Duration::from_millis(130));
+        assert_eq!((sender.poll_timeout(), sender.is_busy()), (None, false));
     }
 
     #[test]

@@ -263,6 +263,8 @@ pub struct OpenResult {
     pub seq: u64,
     /// STUN and TURN servers for the peer connection.
     pub ice_servers: Vec<IceServer>,
+    /// Whether emergency numbers can be dialled from here. Where false, a phone must say so as long as it is shown.
+    pub emergency_calls: bool,
     /// The session's calls, as they are now.
     pub calls: Vec<CallSnapshot>,
     /// Who is logged in.

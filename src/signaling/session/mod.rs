@@ -124,6 +124,7 @@ pub struct Session {
     messages_per_second: u32,
     resume_grace: Duration,
     ice_servers: Vec<IceServer>,
+    emergency_calls: bool,
 }
 
 impl Session {
@@ -143,6 +144,7 @@ impl Session {
             messages_per_second: config.messages_per_second,
             resume_grace: config.resume_grace,
             ice_servers: config.ice_servers.clone(),
+            emergency_calls: config.emergency_calls,
             identity: opened.identity,
         };
         session.connect(now);
@@ -318,6 +320,7 @@ impl Session {
             replayed: resumed.unwrap_or(false),
             seq: self.replay.last_seq(),
             ice_servers: self.ice_servers.clone(),
+            emergency_calls: self.emergency_calls,
             calls: self.calls.snapshots(),
             agent: AgentView {
                 user: self.identity.user.clone(),

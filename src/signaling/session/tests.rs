@@ -28,10 +28,14 @@ fn identity(roles: &[Role], extension: Option<&str>) -> Identity {
 }
 
 fn started_as(identity: Identity) -> Bench {
+    started_with(identity, &Config::default())
+}
+
+fn started_with(identity: Identity, config: &Config) -> Bench {
     let now = Clock::system().now();
     let opened = Opened { id: RequestId::Number(0), identity, login: None, client: String::new(), resume: None };
     let id = SignalingId::from_uuid(Uuid::from_u128(9));
-    Bench { session: Session::new(id, opened, &Config::default(), now), now }
+    Bench { session: Session::new(id, opened, config, now), now }
 }
 
 fn started() -> Bench {
@@ -125,6 +129,16 @@ fn close_code(outputs: &[Output]) -> Option<CloseCode> {
 
 fn has_ended(outputs: &[Output]) -> bool {
     outputs.iter().any(|output| matches!(output, Output::Ended))
+}
+
+#[test]
+fn the_opening_says_whether_emergency_numbers_can_be_dialled() {
+    for emergency_calls in [true, false] {
+        let config = Config { emergency_calls, ..Config::default() };
+        let mut bench = started_with(identity(&[Role::Agent], Some("1001")), &config);
+        let opened = texts(&bench.outputs());
+        assert_eq!(opened[0]["result"]["emergency_calls"], emergency_calls);
+    }
 }
 
 #[test]

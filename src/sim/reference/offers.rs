@@ -97,7 +97,8 @@ impl Offers {
         }
     }
 
-    /// RFC 3264 8: another description has another version.
+    /// RFC 3264 8: a changed description has the version one higher than the last that was sent, an unchanged one keeps
+    /// it.
     fn versioned(&mut self, body: &Bytes, faults: &mut Vec<String>) {
         let text = String::from_utf8_lossy(body);
         let Some(origin) = text.lines().find_map(|line| line.strip_prefix("o=")) else { return };
@@ -109,8 +110,9 @@ impl Offers {
         let said: String = text.lines().filter(|line| !line.starts_with("o=")).collect();
         let last = self.versions.insert(session.to_owned(), (version, said.clone()));
         let Some((last, before)) = last else { return };
-        if version == last && before != said {
-            faults.push(format!("another session description has the same version {version}"));
+        let expected = if before == said { last } else { last + 1 };
+        if version != expected {
+            faults.push(format!("a session description has the version {version} instead of {expected}"));
         }
     }
 }

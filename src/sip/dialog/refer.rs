@@ -1,7 +1,9 @@
 //! Transfers (RFC 3515, 3891, 4488 not): Replaces, Refer-To, and the status line that a NOTIFY reports.
 
+use crate::limits;
 use crate::sip::StatusCode;
 use crate::sip::dialog::DialogId;
+use crate::sip::message::HeaderName;
 use crate::sip::message::Headers;
 use crate::sip::message::NameAddr;
 use crate::sip::message::Params;
@@ -52,6 +54,16 @@ pub fn refer_to(headers: &Headers) -> Option<(String, Option<Replaces>)> {
         None => None,
     };
     Some((user, replaces))
+}
+
+/// Who asks, as the INVITE that comes of the REFER is to say (RFC 3892 2.2): its one Referred-By, read and written anew.
+/// The token that `cid` names is a body part of the REFER, which does not go along.
+pub fn referred_by(headers: &Headers) -> Option<String> {
+    let mut named = headers.get_all(&HeaderName::ReferredBy);
+    let text = named.next().filter(|text| text.len() <= limits::SIP_REFERRED_BY_BYTES_MAX)?;
+    let mut referrer = NameAddr::parse(text).filter(|_| named.next().is_none())?;
+    referrer.params.remove("cid");
+    Some(referrer.to_string())
 }
 
 /// A Refer-To of `uri`, with the dialog that is to be replaced.
@@ -114,7 +126,6 @@ pub fn status_of_sipfrag(body: &[u8]) -> Option<StatusCode> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sip::message::HeaderName;
 
     #[test]
     fn replaces_names_our_dialog_by_the_tags_as_the_peer_writes_them() {
@@ -144,6 +155,26 @@ mod tests {
             let mut headers = Headers::new();
             headers.push(HeaderName::ReferTo, text);
             assert_eq!(refer_to(&headers), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_referred_by_is_passed_on_without_its_token_and_only_where_it_is_sound() {
+        let passed = |values: &[&str]| {
+            let mut headers = Headers::new();
+            for value in values {
+                headers.push(HeaderName::ReferredBy, *value);
+            }
+            referred_by(&headers)
+        };
+        let named = |text: &str| Some(text.to_owned());
+        assert_eq!(passed(&["sip:2000@pbx"]), named("<sip:2000@pbx>"));
+        assert_eq!(passed(&["\"Ann\" <sip:2000@pbx>;x=1"]), named("\"Ann\" <sip:2000@pbx>;x=1"));
+        let token = "<sip:2000@pbx>;cid=\"20398823.2UWQFN309shb3@pbx\"";
+        assert_eq!(passed(&[token]), named("<sip:2000@pbx>"));
+        let long = format!("<sip:{}@pbx>", "1".repeat(limits::SIP_REFERRED_BY_BYTES_MAX));
+        for broken in [&[][..], &["nobody"], &["<sip:2000@pbx"], &["<sip:1@pbx>", "<sip:2@pbx>"], &[&long]] {
+            assert_eq!(passed(broken), None, "{broken:?}");
         }
     }
 

@@ -21,6 +21,7 @@ use crate::sip::user_agent::identity;
 use crate::sip::user_agent::identity::Caller;
 use crate::sip::user_agent::peering::Direction;
 use crate::sip::user_agent::peering::NumberOf;
+use crate::sip::user_agent::transfer::asked_for;
 
 /// An outbound INVITE: its machine, and what each attempt is built from.
 #[derive(Debug)]
@@ -68,6 +69,9 @@ impl Outbound {
         if let Some(replaces) = &self.replaces {
             headers.push(HeaderName::Replaces, replaces.clone());
             headers.push(HeaderName::Require, "replaces");
+        }
+        if let Some(referrer) = asked_for(wanted, &HeaderName::ReferredBy) {
+            headers.push(HeaderName::ReferredBy, referrer);
         }
         headers.push(HeaderName::SessionId, session.to_header());
         caller.write(headers);

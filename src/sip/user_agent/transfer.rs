@@ -14,13 +14,11 @@ use crate::sip::dialog::refer::Replaces;
 use crate::sip::dialog::usage;
 use crate::sip::message::HeaderName;
 use crate::sip::message::Host;
-use crate::sip::message::NameAddr;
 use crate::sip::message::Request;
 use crate::sip::message::SipUri;
 use crate::sip::message::Uri;
 use crate::sip::user_agent::Trunk;
 use crate::sip::user_agent::UserAgent;
-use crate::sip::user_agent::identity::party;
 use crate::sip::user_agent::peering::Direction;
 use crate::sip::user_agent::peering::NumberOf;
 
@@ -42,13 +40,12 @@ impl UserAgent {
 
     /// The Replaces of an INVITE of ours. `Err` where the call that it names is none of this trunk.
     pub(super) fn replaces_header(&self, trunk: usize, invite: &OutgoingInvite) -> Result<Option<String>, StatusCode> {
-        let asked = invite.headers.iter().find(|(name, _)| HeaderName::from_wire(name) == HeaderName::Replaces);
-        match (invite.replaces, asked) {
+        match (invite.replaces, asked_for(invite, &HeaderName::Replaces)) {
             (Some(leg), _) => {
                 let dialog = self.dialog_of(trunk, leg).ok_or(StatusCode::CALL_DOES_NOT_EXIST)?;
                 Ok(Some(Replaces::value_for_peer(dialog.id())))
             }
-            (None, asked) => Ok(asked.map(|(_, value)| value.clone())),
+            (None, asked) => Ok(asked),
         }
     }
 
@@ -102,11 +99,16 @@ impl UserAgent {
         let ours = replaces.as_ref().filter(|_| !is_internal);
         let ours = ours.and_then(|replaces| self.leg_of(trunk, &replaces.dialog));
         let replaces_header = replaces.filter(|_| ours.is_none()).map(|replaces| replaces.value());
-        let referred_by = request.headers.get(&HeaderName::ReferredBy).and_then(NameAddr::parse);
+        let referred_by = refer::referred_by(&request.headers);
         self.tell_call_room(Event::Referred {
             leg,
-            to: ReferTo { user, replaces: ours, replaces_header },
-            referred_by: referred_by.as_ref().map(party),
+            to: ReferTo { user, replaces: ours, replaces_header, referred_by },
         });
     }
+}
+
+/// A header that a REFER asked for.
+pub(super) fn asked_for(invite: &OutgoingInvite, header: &HeaderName) -> Option<String> {
+    let asked = invite.headers.iter().find(|(name, _)| HeaderName::from_wire(name) == *header);
+    asked.map(|(_, value)| value.clone())
 }

@@ -296,22 +296,27 @@ impl Session {
 
     fn trunk_datagram(&mut self, leg: LegId, rtcp: bool, source: SocketAddr, bytes: &mut [u8], now: Instant) {
         let Some(trunk) = self.trunks.get_mut(&leg) else { return };
-        let turned = if rtcp { None } else { trunk.turn_to(source, now) };
-        let admission = trunk.admit(source, rtcp, bytes, now);
-        if let Some(audio) = turned {
-            self.connect_pipeline(audio, now);
-        }
-        match admission {
-            Admission::Taken(length) if self.active_trunk == Some(leg) => {
-                let packet = bytes.get(..length).unwrap_or_default();
-                if rtcp {
-                    self.pipeline.handle_trunk_rtcp(packet, now);
-                } else {
-                    self.pipeline.handle_trunk_rtp(packet, now);
+        let length = match trunk.admit(source, rtcp, bytes, now) {
+            Admission::Taken(length) => length,
+            Admission::Turned(length) => {
+                if let Some(audio) = trunk.audio() {
+                    self.connect_pipeline(audio, now);
                 }
+                length
             }
-            Admission::Told(reason) => self.event(Some(leg), EventKind::MediaRejected { reason, source }),
-            Admission::Taken(_) | Admission::Dropped => {}
+            Admission::Told(reason) => {
+                return self.event(Some(leg), EventKind::MediaRejected { reason, source });
+            }
+            Admission::Dropped => return,
+        };
+        if self.active_trunk != Some(leg) {
+            return;
+        }
+        let packet = bytes.get(..length).unwrap_or_default();
+        if rtcp {
+            self.pipeline.handle_trunk_rtcp(packet, now);
+        } else {
+            self.pipeline.handle_trunk_rtp(packet, now);
         }
     }
 

@@ -35,6 +35,16 @@ impl Contexts {
         Some(known)
     }
 
+    /// Takes the peer's side from another context under the same key, such as a fork's: the one that it takes the place
+    /// of is given back, where there is one.
+    pub(super) fn turn(&mut self, theirs: Unprotect) -> Option<Unprotect> {
+        if theirs.key() != self.theirs.key() {
+            return None;
+        }
+        self.theirs = theirs;
+        self.before.take()
+    }
+
     /// Opens a datagram in place: the length of what was inside, or `None` where it is not the peer's, or a replay.
     pub(super) fn unprotect(&mut self, rtcp: bool, bytes: &mut [u8]) -> Option<usize> {
         match (open(&mut self.theirs, rtcp, bytes), &mut self.before) {
@@ -53,6 +63,7 @@ impl Contexts {
     }
 }
 
-fn open(context: &mut Unprotect, rtcp: bool, bytes: &mut [u8]) -> Result<usize, Unprotected> {
+/// Opens a datagram in place; see [`Unprotect::rtp`].
+pub(super) fn open(context: &mut Unprotect, rtcp: bool, bytes: &mut [u8]) -> Result<usize, Unprotected> {
     if rtcp { context.rtcp(bytes) } else { context.rtp(bytes) }
 }

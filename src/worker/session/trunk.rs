@@ -5,12 +5,14 @@ use std::time::Duration;
 use std::time::Instant;
 
 use super::srtp::Contexts;
+use super::srtp::open;
 use crate::limits::SIP_EARLY_DIALOGS_MAX;
 use crate::media::vocabulary::Bytes;
 use crate::media::vocabulary::LegCounters;
 use crate::media::vocabulary::TrunkAudio;
 use crate::rtp::packet::Packet;
 use crate::rtp::packet::is_rtcp;
+use crate::rtp::srtp::Unprotect;
 use crate::worker::LegStats;
 use crate::worker::MediaRejection;
 use crate::worker::MediaSource;
@@ -45,8 +47,28 @@ pub(super) struct Trunk {
 #[derive(Debug)]
 struct Fork {
     media: TrunkMedia,
+    /// Its own side of SRTP: what comes from its address is its own only where it opens this.
+    theirs: Option<Unprotect>,
     /// It was heard before another one began.
     spoke: bool,
+}
+
+impl Fork {
+    /// `theirs` is what is known of its packets, where it was heard before.
+    fn new(media: TrunkMedia, theirs: Option<Unprotect>, spoke: bool) -> Self {
+        let keys = media.srtp.as_ref();
+        let theirs = theirs.filter(|known| keys.is_some_and(|keys| *known.key() == keys.receive));
+        let theirs = theirs.or_else(|| keys.and_then(|keys| Unprotect::new(&keys.receive)));
+        Self { media, theirs, spoke }
+    }
+
+    /// The length of what a datagram of its address holds; `None` where it is not the fork's, or a replay.
+    fn open(&mut self, rtcp: bool, bytes: &mut [u8]) -> Option<usize> {
+        if self.media.srtp.is_none() {
+            return Some(bytes.len());
+        }
+        open(self.theirs.as_mut()?, rtcp, bytes).ok()
+    }
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -66,6 +88,8 @@ struct Rejected {
 pub(super) enum Admission {
     /// So many bytes at its start are RTP or RTCP.
     Taken(usize),
+    /// The same, and it is the fork's that is heard from now on: [`Trunk::audio`] is another.
+    Turned(usize),
     /// Dropped and counted.
     Dropped,
     /// The same, and it is time to say so.
@@ -75,8 +99,13 @@ pub(super) enum Admission {
 impl Trunk {
     /// Takes what was negotiated.
     pub(super) fn connect(&mut self, media: TrunkMedia) {
-        self.forks.clear();
+        let answered = self.forks.drain(..).find(|fork| fork.media.remote == media.remote);
         self.adopt(media);
+        // What the answering fork sent before counts on.
+        let theirs = answered.and_then(|fork| fork.theirs);
+        if let Some((contexts, theirs)) = self.contexts.as_mut().zip(theirs) {
+            drop(contexts.turn(theirs));
+        }
     }
 
     /// Takes one more description of early media. Whether it is the one that is heard now.
@@ -85,28 +114,34 @@ impl Trunk {
             self.adopt(media);
             return true;
         }
-        self.forks.retain(|fork| fork.media.remote != media.remote);
+        let same = self.forks.iter().position(|fork| fork.media.remote == media.remote);
+        let theirs = same.and_then(|at| self.forks.remove(at).theirs);
         if self.forks.len() >= SIP_EARLY_DIALOGS_MAX {
             self.forks.remove(0);
         }
-        self.forks.push(Fork { media, spoke: false });
+        self.forks.push(Fork::new(media, theirs, false));
         false
     }
 
-    /// A fork that begins to play takes over, as does one that goes on where the present one has fallen silent: what the
-    /// pipeline is told then.
-    pub(super) fn turn_to(&mut self, source: SocketAddr, now: Instant) -> Option<TrunkAudio> {
-        let at = self.forks.iter().position(|fork| fork.media.remote == source)?;
+    /// A fork that begins to play takes over, as does one that goes on where the present one has fallen silent: once a
+    /// packet is truly its own, and not only of its address.
+    fn turn_to(&mut self, at: usize, bytes: &mut [u8], now: Instant) -> Admission {
         let silent = self.heard.is_none_or(|heard| now.saturating_duration_since(heard) >= FORK_SILENCE);
-        if !silent && self.forks.get(at).is_some_and(|fork| fork.spoke) {
-            return None;
+        let waits = |fork: &&mut Fork| !is_rtcp(bytes) && (silent || !fork.spoke);
+        let Some(fork) = self.forks.get_mut(at).filter(waits) else {
+            self.early += 1;
+            return Admission::Dropped;
+        };
+        let Some(length) = fork.open(false, bytes) else { return self.forged.count(MediaRejection::Forged, now) };
+        let Fork { media, theirs, .. } = self.forks.remove(at);
+        let left = self.media.clone();
+        self.adopt(media);
+        let theirs_before = self.contexts.as_mut().zip(theirs).and_then(|(contexts, theirs)| contexts.turn(theirs));
+        if let Some(left) = left {
+            self.forks.push(Fork::new(left, theirs_before, self.heard.is_some()));
         }
-        let fork = self.forks.remove(at);
-        if let Some(media) = self.media.clone() {
-            self.forks.push(Fork { media, spoke: self.heard.is_some() });
-        }
-        self.adopt(fork.media);
-        self.audio()
+        self.heard = Some(now);
+        Admission::Turned(length)
     }
 
     fn adopt(&mut self, media: TrunkMedia) {
@@ -127,9 +162,13 @@ impl Trunk {
             return Admission::Dropped;
         };
         let is_other = |fork: &Fork| source == if rtcp { fork.media.remote_rtcp } else { fork.media.remote };
-        if self.forks.iter().any(is_other) {
-            self.early += 1;
-            return Admission::Dropped;
+        match self.forks.iter().position(is_other) {
+            Some(at) if !rtcp => return self.turn_to(at, bytes, now),
+            Some(_) => {
+                self.early += 1;
+                return Admission::Dropped;
+            }
+            None => {}
         }
         if !self.is_expected(media, source, rtcp) {
             return self.unexpected.count(MediaRejection::UnexpectedSource, now);

@@ -364,6 +364,10 @@ seq: number,
  */
 ice_servers: Array<IceServer>, 
 /**
+ * Whether emergency numbers can be dialled from here. Where false, a phone must say so as long as it is shown.
+ */
+emergency_calls: boolean, 
+/**
  * The session's calls, as they are now.
  */
 calls: Array<CallSnapshot>, 

@@ -57,9 +57,14 @@ function Phone() {
 
 /** What stands in the way, and stays until it is gone. */
 function Banners() {
-  const { connection, calls, draining } = phone.value;
+  const { connection, calls, draining, emergencyCalls } = phone.value;
   return (
     <div class="banners" aria-live="polite">
+      {!emergencyCalls && (
+        <p class="banner bad">
+          <strong>{words.noEmergency}</strong> {words.noEmergencyHow}
+        </p>
+      )}
       {!globalThis.isSecureContext && (
         <p class="banner bad">
           <strong>{words.insecure}</strong> {words.insecureHow}

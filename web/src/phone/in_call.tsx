@@ -17,7 +17,8 @@ export function InCall({ call }: { call: Call }) {
   const sent = useSignal('');
   const transferring = useSignal(false);
   const panel = useRef<HTMLElement>(null);
-  // Drawn anew with every change of the call, by the page around it, and with the clock.
+  // Drawn anew with every change of a call, and with the clock: what reads a signal is drawn by its signals alone.
+  const { other } = phone.value;
   const time = now.value;
   useEffect(() => panel.current?.focus(), []);
 
@@ -86,7 +87,7 @@ export function InCall({ call }: { call: Call }) {
       {transferring.value && active && (
         <Transfer
           call={call}
-          mayConsult={phone.value.other === null}
+          mayConsult={other === null}
           onDone={() => {
             transferring.value = false;
           }}

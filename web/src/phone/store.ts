@@ -66,6 +66,7 @@ export const phone = computed(() => {
     connection: device.connection,
     agent: device.agent,
     draining: device.draining,
+    emergencyCalls: device.emergencyCalls,
     incoming: calls.find((call) => call.state === 'incoming') ?? null,
     current,
     /** The other line, where there are two. */

@@ -325,6 +325,23 @@ describe('dialled call', () => {
     expect(device.calls).toHaveLength(0);
   });
 
+  it('to an emergency number is refused where the gateway says from the start that it cannot place one', async () => {
+    device.register();
+    await settle();
+    const socket = FakeSocket.last;
+    socket.accept({ emergency_calls: false });
+    await settle();
+    expect(device.emergencyCalls).toBe(false);
+    socket.refuse['call.dial'] = 'call.emergency_refused';
+    await expect(device.call('112')).rejects.toMatchObject({ code: 'call.emergency_refused' });
+    expect(device.calls).toHaveLength(0);
+    socket.lose();
+    await vi.advanceTimersByTimeAsync(500);
+    expect(device.emergencyCalls, 'the notice outlasts a lost connection').toBe(false);
+    FakeSocket.last.accept({ resumed: true, replayed: true, emergency_calls: true });
+    expect(device.emergencyCalls, 'the next opening has the last word').toBe(true);
+  });
+
   it('that is refused is gone, and so is the microphone', async () => {
     const socket = await registered();
     socket.refuse['call.dial'] = 'call.forbidden';
@@ -343,6 +360,20 @@ describe('state', () => {
     expect(socket.paramsOf('agent.set_state')).toEqual({ state: 'available' });
     socket.notify('agent.state', { seq: 1, state: 'available' });
     expect(device.agent?.state).toBe('available');
+  });
+
+  it('that the gateway took away after an unanswered call is not undone by a new session', async () => {
+    const socket = await registered();
+    await device.setState('available');
+    // [agents] unavailable_after_no_answer: nobody was there, so nobody is rung again until they say so themselves.
+    socket.notify('agent.state', { seq: 1, state: 'offline' });
+    expect(device.agent?.state).toBe('offline');
+    socket.lose();
+    await vi.advanceTimersByTimeAsync(500);
+    FakeSocket.last.accept();
+    await settle();
+    expect(FakeSocket.last.methods()).not.toContain('agent.set_state');
+    expect(device.agent?.state).toBe('offline');
   });
 
   it('without a microphone nobody becomes available', async () => {

@@ -24,6 +24,8 @@ export class Device extends Emitter<Events> implements CallHost {
   connection: Connection = 'closed';
   agent: AgentView | null = null;
   draining = false;
+  /** Whether emergency numbers can be dialled here; where not, a page must say so. */
+  emergencyCalls = true;
   iceServers: IceServer[] = [];
   readonly microphone = new Microphone();
   readonly #signalling: Signalling;
@@ -97,6 +99,7 @@ export class Device extends Emitter<Events> implements CallHost {
   #onOpen(result: OpenResult): void {
     this.agent = result.agent;
     this.iceServers = result.ice_servers;
+    this.emergencyCalls = result.emergency_calls;
     if (!result.replayed) {
       const known = new Set(result.calls.map((call) => call.call_id));
       // A call that is being dialled right now is sent again, and is not lost.

@@ -59,6 +59,7 @@ export class FakeSocket {
         replayed: false,
         seq: 0,
         ice_servers: [],
+        emergency_calls: true,
         calls: [],
         agent: { user: 'alice', extension: '1001', name: 'Alice', state: 'offline' },
         limits: { message_bytes: 65536, messages_per_second: 50, calls: 8 },

@@ -34,6 +34,7 @@ use crate::ids::SignalingId;
 use crate::ids::TrunkName;
 use crate::limits::CALL_MAILBOX;
 use crate::limits::CALL_TRUNK_LEGS_MAX;
+use crate::routing::Denied;
 use crate::routing::Group;
 use crate::sdp::SrtpSecret;
 use crate::signaling;
@@ -42,6 +43,7 @@ use crate::sip;
 use crate::sip::Invitation;
 use crate::sip::Refusal;
 use crate::sip::StatusCode;
+use crate::telemetry::metrics::ALARMS;
 use crate::telemetry::metrics::CALLS_REFUSED;
 use crate::worker::TapId;
 
@@ -168,7 +170,7 @@ impl Registry {
         let admitted = admission::admit_outbound(&agent.extension, to, load, &self.config);
         let routed = admitted.and_then(|found| match self.config.trunks.get(&found.trunk) {
             Some(policy) => Ok((found, policy.clone())),
-            None => Err(DialRefused::Denied(crate::routing::Denied::NoRule)),
+            None => Err(DialRefused::Denied(Denied::NoRule)),
         });
         match routed {
             Ok((Destination { trunk, number, emergency }, policy)) => {
@@ -180,12 +182,20 @@ impl Registry {
                 let call = Call::outbound(ground, trunk.clone(), number, self.clock.now());
                 self.begin(call, ids, trunk, self.worker_beside(session));
             }
+            Err(DialRefused::Denied(Denied::Emergency)) => self.refuse_emergency(session, token, call),
             Err(DialRefused::Denied(denied)) => self.deny(session, token, ("call.forbidden", &denied.to_string())),
             Err(DialRefused::Refused(Cause::AgentBusy)) => {
                 self.deny(session, token, ("agent.limit", "this agent has as many calls as allowed"));
             }
             Err(DialRefused::Refused(cause)) => self.deny(session, token, ("server.unavailable", cause.word())),
         }
+    }
+
+    /// Somebody needed help, and has to call it from elsewhere. Nothing is sent; whoever runs the site must know.
+    fn refuse_emergency(&self, session: SignalingId, token: RequestToken, call: CallId) {
+        metrics::counter!(ALARMS.name, "what" => "emergency_call_refused").increment(1);
+        tracing::warn!(%call, "an emergency call was refused, as [dial] emergency_calls says");
+        self.deny(session, token, ("call.emergency_refused", &Denied::Emergency.to_string()));
     }
 
     pub(super) fn begin(&mut self, call: Call, ids: CallIds, trunk: TrunkName, worker: usize) {

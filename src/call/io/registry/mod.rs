@@ -139,16 +139,24 @@ impl Registry {
     fn control(&mut self, control: Control) {
         match control {
             Control::Drain => self.draining = true,
-            Control::EndAll => {
-                let calls: Vec<CallId> = self.calls.keys().copied().collect();
-                for call in calls {
-                    self.tell(call, Input::Shutdown);
-                }
+            Control::EndOrdinary(left) => {
+                self.end_calls(|entry| !entry.standing.borrow().is_emergency);
+                let emergencies = self.calls.values().filter(|entry| entry.standing.borrow().is_emergency).count();
+                // A shutdown that a second signal hurries needs no word.
+                let _unheard = left.send(emergencies);
             }
+            Control::EndAll => self.end_calls(|_| true),
             Control::WhenEmpty(waiting) => {
                 self.waiting.push(waiting);
                 self.wake_waiting();
             }
+        }
+    }
+
+    fn end_calls(&mut self, which: impl Fn(&Entry) -> bool) {
+        let calls: Vec<CallId> = self.calls.iter().filter(|(_, entry)| which(entry)).map(|(call, _)| *call).collect();
+        for call in calls {
+            self.tell(call, Input::Shutdown);
         }
     }
 

@@ -9,6 +9,7 @@ use std::time::Duration;
 use rand::SeedableRng as _;
 use rand::rngs::StdRng;
 use tokio::sync::mpsc;
+use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use super::Registry;
@@ -33,6 +34,8 @@ use crate::ids::SignalingId;
 use crate::ids::TrunkName;
 use crate::recording;
 use crate::recording::Obligation;
+use crate::routing::DialPlan;
+use crate::routing::Emergency;
 use crate::signaling;
 use crate::signaling::AgentState;
 use crate::signaling::CallRequest;
@@ -98,7 +101,7 @@ struct House {
     worker: mpsc::Sender<worker::Event>,
     browsers: mpsc::Sender<signaling::Event>,
     _recorder: mpsc::Sender<recording::Event>,
-    _control: mpsc::Sender<Control>,
+    control: mpsc::Sender<Control>,
     legs: u64,
     ports: u16,
 }
@@ -109,6 +112,10 @@ fn session(n: u64) -> SignalingId {
 
 /// Agents 1001 and 1002, a group 1900 of both, and the trunk `pbx` without recordings.
 fn house() -> House {
+    house_with(|_| {})
+}
+
+fn house_with(change: impl FnOnce(&mut Emergency)) -> House {
     let clock = Clock::system();
     let mut base = ground(Obligation::Never, clock);
     with_dial_plan(&mut base);
@@ -116,7 +123,15 @@ fn house() -> House {
     let groups = vec![a_group("1900", &["1001", "1002", "1003"])];
     // A busy machine is no silent device.
     let device_timeout = PATIENCE * 6;
-    let config = Arc::new(Config { trunks, device_timeout, groups, ..Config::clone(&base.config) });
+    let mut emergency = Emergency {
+        numbers: vec!["112".to_owned()],
+        outside_prefix: String::new(),
+        trunks: vec![TrunkName::new("pbx")],
+        refused: false,
+    };
+    change(&mut emergency);
+    let dial_plan = DialPlan { emergency, ..base.config.dial_plan.clone() };
+    let config = Arc::new(Config { trunks, device_timeout, groups, dial_plan, ..Config::clone(&base.config) });
     let agents = [1, 2].map(|n| {
         let extension = Extension::new(format!("100{n}"));
         let party = AgentParty { session: session(n), extension: extension.clone(), ..base.agent.clone() };
@@ -137,7 +152,7 @@ fn house() -> House {
         control: from_control,
     };
     tokio::spawn(Registry::new(rooms, config, clock, StdRng::seed_from_u64(9)).run(events));
-    House { asked, sip, worker, browsers, _recorder: recorder, _control: control, legs: 0, ports: 20_000 }
+    House { asked, sip, worker, browsers, _recorder: recorder, control, legs: 0, ports: 20_000 }
 }
 
 impl House {
@@ -232,6 +247,24 @@ impl House {
 
     async fn bye(&mut self) -> LegId {
         self.until(|asked| if let Asked::Sip(sip::Command::Bye { leg, .. }) = asked { Some(*leg) } else { None }).await
+    }
+
+    /// The end of a call, as its agent is told.
+    async fn ended(&mut self) -> (CallId, String) {
+        self.until(|asked| match asked {
+            Asked::Browser(_, signaling::Command::Notify(Notification::Ended { call, reason, .. })) => {
+                Some((*call, reason.clone()))
+            }
+            _ => None,
+        })
+        .await
+    }
+
+    /// Ends what a shutdown ends at its drain's end; how many emergency calls are left.
+    async fn end_ordinary(&mut self) -> usize {
+        let (sender, left) = oneshot::channel();
+        self.control.send(Control::EndOrdinary(sender)).await.unwrap();
+        timeout(PATIENCE, left).await.expect("in time").unwrap()
     }
 
     async fn refusal(&mut self) -> (LegId, u16) {
@@ -361,4 +394,36 @@ async fn an_attended_transfer_between_two_trunks_joins_the_agents_two_calls() {
     let ended = sip::Event::Ended { leg: caller, cause: sip::EndCause::PeerBye, reason: None };
     house.sip.send(ended).await.unwrap();
     assert_eq!(house.bye().await, consulted);
+}
+
+#[tokio::test]
+async fn a_drain_that_is_over_ends_every_call_but_those_to_emergency_numbers() {
+    let mut house = house();
+    house.invite("1002", None).await;
+    let (_, ordinary, _) = house.incoming().await;
+    house.take(2, ordinary).await;
+    let help = CallId::generate(1, &mut StdRng::seed_from_u64(77));
+    house.request(1, help, CallRequest::Dial { to: "112".into() }).await;
+    assert_eq!(house.reply().await, Ok(()));
+    assert_eq!(house.end_ordinary().await, 1);
+    assert_eq!(house.ended().await, (ordinary, "draining".to_owned()));
+    // The emergency call was told nothing: its agent is who ends it.
+    assert_eq!(house.end_ordinary().await, 1);
+    house.request(1, help, CallRequest::Hangup).await;
+    assert_eq!(house.ended().await, (help, "hangup".to_owned()));
+
+    let help = CallId::generate(2, &mut StdRng::seed_from_u64(78));
+    house.request(1, help, CallRequest::Dial { to: "112".into() }).await;
+    house.control.send(Control::EndAll).await.unwrap();
+    assert_eq!(house.ended().await, (help, "draining".to_owned()));
+}
+
+#[tokio::test]
+async fn where_emergency_calls_are_refused_the_agent_is_told_and_nothing_is_sent() {
+    let mut house = house_with(|emergency| emergency.refused = true);
+    let help = CallId::generate(1, &mut StdRng::seed_from_u64(77));
+    house.request(1, help, CallRequest::Dial { to: "112".into() }).await;
+    assert_eq!(house.reply().await, Err("call.emergency_refused".to_owned()));
+    assert_eq!(house.end_ordinary().await, 0, "no call began");
+    assert!(house.asked.try_recv().is_err(), "nothing was asked of anybody");
 }

@@ -81,9 +81,18 @@ impl InviteUsage {
     }
 
     /// The peer's offer came first: ours, which waits after a glare, no longer says what is.
-    pub(super) fn overtake(&mut self) {
-        let is_retry = |wanted: &mut Wanted| wanted.attempts > 0;
-        if self.offers.wanted.take_if(is_retry).is_some_and(|wanted| wanted.sdp.is_some()) {
+    pub(super) fn overtake_retry(&mut self) {
+        self.drop_wanted(|wanted| wanted.attempts > 0);
+    }
+
+    /// The call room answers the peer's offer: what it offered before that, and never left, is older than this answer,
+    /// and would bring the o= line's version down again (RFC 3264 8).
+    pub(super) fn overtake_unsent(&mut self) {
+        self.drop_wanted(|wanted| wanted.sdp.is_some());
+    }
+
+    fn drop_wanted(&mut self, is_stale: impl FnOnce(&mut Wanted) -> bool) {
+        if self.offers.wanted.take_if(is_stale).is_some_and(|wanted| wanted.sdp.is_some()) {
             self.renegotiation_failed(StatusCode::REQUEST_PENDING);
         }
         self.timers.stop(UsageTimer::RetryOffer);

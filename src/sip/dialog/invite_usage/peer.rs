@@ -84,7 +84,7 @@ impl InviteUsage {
             if let Some(same) = self.refreshes(offer.as_ref()) {
                 self.succeed(invite, Some(same), true, now);
             } else {
-                self.overtake();
+                self.overtake_retry();
                 self.session.remote.clone_from(&offer);
                 self.phase = Phase::Confirmed { reinvite: Some(invite) };
                 self.tell(Event::Reinvited { leg: self.leg, offer });
@@ -138,7 +138,7 @@ impl InviteUsage {
 
     /// The call room is to answer an offer that came in an UPDATE or PRACK.
     pub(super) fn offered(&mut self, request: Unanswered, offer: Bytes, now: Instant) {
-        self.overtake();
+        self.overtake_retry();
         self.session.remote = Some(offer.clone());
         self.session.pending = Some(request);
         self.timers.set(UsageTimer::AwaitCallRoom, now + limits::SIP_UPDATE_ANSWER);
@@ -166,11 +166,13 @@ impl InviteUsage {
     pub(super) fn accept_reinvite(&mut self, sdp: Bytes, now: Instant) {
         if let Some(update) = self.session.pending.take() {
             self.timers.stop(UsageTimer::AwaitCallRoom);
+            self.overtake_unsent();
             self.succeed_update(&update, Some(sdp), now);
         } else if let Phase::Confirmed { reinvite } = &mut self.phase
             && let Some(invite) = reinvite.take()
         {
             self.session.settled = sdp_of(&invite.request.headers, &invite.request.body).is_some();
+            self.overtake_unsent();
             self.succeed(invite, Some(sdp), false, now);
         }
     }

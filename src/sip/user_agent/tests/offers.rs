@@ -172,10 +172,39 @@ fn our_offer_waits_for_our_answer_to_the_peers() {
     let mut bench = Bench::new();
     let (leg, tag) = bench.talking();
     bench.say(&request("INVITE", 2, "n1", &tag, HOLD));
-    assert!(bench.command(reinvite(leg, "v=0 ours")).is_empty());
     bench.command(answer(leg));
+    assert!(bench.command(reinvite(leg, "v=0 ours")).is_empty());
     let lines = bench.say(&request("ACK", 2, "n2", &tag, ""));
     assert_eq!(lines, ["INVITE sip:2000@10.0.0.2:5060 SIP/2.0"]);
+}
+
+#[test]
+fn an_offer_made_before_our_answer_to_the_peers_never_leaves_after_it() {
+    // Its o= version is the lower one (RFC 3264 8), and the answer says what we want now.
+    for (method, ack) in [("INVITE", true), ("UPDATE", false)] {
+        let mut bench = Bench::new();
+        let (leg, tag) = bench.talking();
+        bench.say(&request(method, 2, "n1", &tag, HOLD));
+        bench.words();
+        assert!(bench.command(reinvite(leg, "v=0 ours")).is_empty());
+        bench.command(answer(leg));
+        assert_eq!(bench.words(), ["renegotiation failed 491"], "{method}");
+        if ack {
+            assert!(bench.say(&request("ACK", 2, "n2", &tag, "")).is_empty());
+        }
+        bench.command(reinvite(leg, "v=0 later"));
+        assert!(bench.last().ends_with("v=0 later"), "{method}");
+    }
+}
+
+#[test]
+fn an_offer_that_waits_behind_the_peers_leaves_when_that_is_refused() {
+    let mut bench = Bench::new();
+    let (leg, tag) = bench.talking();
+    bench.say(&request("INVITE", 2, "n1", &tag, HOLD));
+    assert!(bench.command(reinvite(leg, "v=0 ours")).is_empty());
+    bench.command(Command::RefuseReinvite { leg, refusal: Refusal::new(StatusCode::NOT_ACCEPTABLE_HERE) });
+    assert!(bench.last().ends_with("v=0 ours"));
 }
 
 #[test]

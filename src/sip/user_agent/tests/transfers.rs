@@ -185,9 +185,9 @@ fn a_refer_to_with_replaces_is_resolved_or_handed_on() {
         request("REFER", cseq, branch, &tag, &rest)
     };
     bench.say(&named("r1", 2, &tag));
-    let Some(Event::Referred { leg, to, referred_by }) = bench.events.last().cloned() else { panic!() };
+    let Some(Event::Referred { leg, to }) = bench.events.last().cloned() else { panic!() };
     assert_eq!((to.user.as_str(), to.replaces, to.replaces_header), ("1005", Some(leg), None));
-    assert_eq!(referred_by.unwrap().user.expose(), "2000");
+    assert_eq!(to.referred_by.as_deref(), Some("<sip:2000@pbx>"));
     assert_eq!(bench.say(&named("r2", 3, &tag)), ["SIP/2.0 491 Request Pending"], "one at a time");
     bench.command(Command::RefuseRefer { leg, refusal: Refusal::new(StatusCode::FORBIDDEN) });
     bench.say(&named("r3", 4, "elsewhere"));
@@ -196,8 +196,10 @@ fn a_refer_to_with_replaces_is_resolved_or_handed_on() {
     let value = to.replaces_header.unwrap();
     assert_eq!(value, "c1;to-tag=elsewhere;from-tag=theirs");
     let Command::Invite(mut wanted) = invite(9) else { unreachable!() };
-    wanted.headers = vec![("Replaces".to_owned(), value.clone())];
+    wanted.headers =
+        vec![("Replaces".to_owned(), value.clone()), ("Referred-By".to_owned(), "<sip:2000@pbx>".to_owned())];
     bench.command(Command::Invite(wanted));
+    assert_eq!(header(bench.last(), "Referred-By"), "<sip:2000@pbx>", "whatever the trunk's list says");
     assert_eq!(header(bench.last(), "Replaces"), value);
     assert_eq!(header(bench.last(), "Require"), "replaces");
     assert_eq!(bench.last().matches("Replaces: ").count(), 1);

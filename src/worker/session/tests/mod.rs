@@ -547,3 +547,49 @@ fn of_several_forks_the_last_to_begin_is_heard_until_it_falls_silent() {
     assert!(taken(&mut world, second));
     assert!(world.rejections(MediaRejection::UnexpectedSource) > 0);
 }
+
+#[test]
+fn a_packet_of_a_forks_address_turns_to_it_only_where_it_opens_under_its_key() {
+    let mut world = World::new();
+    let (call, leg) = (world.call, world.bind_trunk());
+    let (first_keys, mut first, _) = srtp_peer(1);
+    let (second_keys, mut second, _) = srtp_peer(2);
+    // One offer of ours, so one key of ours; each fork answered with its own.
+    let second_keys = SrtpKeys { send: first_keys.send.clone(), receive: second_keys.receive };
+    let fork = |port: u16, keys: &SrtpKeys| {
+        let remote = SocketAddr::new(media().remote.ip(), port);
+        let remote_rtcp = SocketAddr::new(remote.ip(), port + 1);
+        TrunkMedia { remote, remote_rtcp, srtp: Some(keys.clone()), ..media() }
+    };
+    world.command(Command::HearFork { call, leg, media: fork(6_000, &first_keys) });
+    world.command(Command::HearFork { call, leg, media: fork(6_100, &second_keys) });
+    let taken = |world: &mut World, source: &str, bytes: &[u8]| {
+        let before = world.session.pipeline.trunk_stats().packets_received;
+        world.hand_over(leg, false, source, bytes);
+        world.pass(Duration::from_millis(20));
+        world.session.pipeline.trunk_stats().packets_received > before
+    };
+    let (one, two) = ("192.0.2.9:6000", "192.0.2.9:6100");
+    assert!(taken(&mut world, one, &sealed(&mut first, 1)));
+    // In the clear, and under the other's key: neither turns to the second.
+    assert!(!taken(&mut world, two, &packet(1)));
+    assert!(!taken(&mut world, two, &sealed(&mut first, 2)));
+    assert_eq!(world.rejections(MediaRejection::Forged), 1, "told once in a while");
+    assert!(taken(&mut world, one, &sealed(&mut first, 3)), "the first is heard as before");
+    let recorded = sealed(&mut second, 4);
+    assert!(taken(&mut world, two, &recorded), "its own packet does");
+    assert!(taken(&mut world, two, &sealed(&mut second, 5)));
+    assert!(!taken(&mut world, one, &sealed(&mut first, 6)), "the first goes on in vain");
+    // The second falls silent, and the first is heard again: what was recorded of the second is no sign of life.
+    world.pass(Duration::from_secs(3));
+    assert!(taken(&mut world, one, &sealed(&mut first, 7)));
+    world.pass(Duration::from_secs(3));
+    assert!(!taken(&mut world, two, &recorded), "a replay");
+    assert!(taken(&mut world, one, &sealed(&mut first, 8)));
+    // The second answers: it goes on under its key, and its replays are known.
+    world.command(Command::ConnectTrunk { call, leg, media: fork(6_100, &second_keys) });
+    assert!(!taken(&mut world, two, &recorded), "still a replay");
+    assert!(taken(&mut world, two, &sealed(&mut second, 9)));
+    world.pass(Duration::from_secs(5));
+    assert_eq!(world.stats(leg).packets_forged, 4, "two strangers and two replays");
+}
