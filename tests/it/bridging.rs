@@ -199,3 +199,36 @@ async fn a_pbx_that_refuses_to_be_asked_is_called_instead() {
     pbx.finish().await.unwrap_or_else(|error| panic!("{error:#}\n{}", stage.gateway.last_words()));
     stage.strike().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_consulted_colleague_and_the_caller_are_joined_inside() {
+    let (directory, mut stage) = set_stage(96, false).await;
+    let mut caller = phone(directory.path(), &stage, "600", 5_935, PHONE_HZ).await;
+    let trunk = format!("targets = [\"{}\"]\n", caller.target());
+    with_trunk(&mut stage, &trunk, |text| text.replacen("[agents]\n", "[agents]\ninternal_calls = \"local\"\n", 1))
+        .await;
+    let logged_in = |event: &AgentEvent| (*event == AgentEvent::LoggedIn).then_some(());
+    stage.bob.wait_for("bob's next login", STEP, logged_in).await.unwrap();
+    let mut alice = alice(&stage).await;
+    let call = calls(&mut caller, &mut alice, &stage).await;
+
+    // Bob echoes: so far, alice.
+    let consult = Uuid::now_v7().to_string();
+    alice.request(AgentRequest::Hold { call_id: call.clone() }).await.unwrap();
+    alice.request(AgentRequest::Dial { call_id: consult.clone(), to: "1002".to_owned() }).await.unwrap();
+    let answer = AgentEvent::Answered { call_id: consult.clone() };
+    alice.wait_for("bob's answer", STEP, |event| (*event == answer).then_some(())).await.unwrap();
+    talk(Duration::from_millis(1_000)).await;
+    let request = AgentRequest::TransferTo { call_id: call.clone(), consult: consult.clone() };
+    alice.request(request).await.unwrap();
+    left(&mut alice, &call).await;
+
+    let echo = tone(&hears(&mut caller, TOGETHER).await, PHONE_HZ);
+    println!("joined: the caller hears bob's echo, {echo}");
+    assert!(echo.seconds >= 2.0, "{echo}");
+    caller.hang_up().await.unwrap();
+    stage.bob.wait_for("bob's end", STEP, AgentEvent::heard).await.unwrap();
+    verify(&stage);
+    caller.stop().await;
+    stage.strike().await;
+}

@@ -72,7 +72,7 @@ impl Established {
                 self.join(from, context, now);
             }
             PartnerWord::Join => context.tell_call(from.call, PartnerWord::Gone(Cause::NotAcceptable)),
-            PartnerWord::Launched if self.awaits_launch() => {
+            PartnerWord::Launched if self.is_launching() => {
                 if let Some(transfer) = &mut self.transfer {
                     transfer.way = Way::Bridged(Some(from.call));
                 }
@@ -91,7 +91,7 @@ impl Established {
             }
             // A call that could not begin has no name: word of it comes in this call's own.
             PartnerWord::Gone(cause)
-                if self.bridges_to(from.call) || (self.awaits_launch() && from.call == context.ids.call) =>
+                if self.bridges_to(from.call) || (self.is_launching() && from.call == context.ids.call) =>
             {
                 let sip_code = if let Cause::TrunkRefused(status) = cause { Some(status) } else { None };
                 self.transfer_failed(cause.word(), sip_code, context);
@@ -114,7 +114,7 @@ impl Established {
     }
 
     /// Whether the call that a transfer asked for has not said its name yet.
-    fn awaits_launch(&self) -> bool {
+    fn is_launching(&self) -> bool {
         self.transfer.as_ref().is_some_and(|transfer| transfer.way == Way::Bridged(None))
     }
 
