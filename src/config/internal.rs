@@ -32,8 +32,8 @@ pub(super) fn policy(agents: &raw::Agents) -> Option<TrunkPolicy> {
         media_source: MediaSource::Exact,
         hold_style: HoldStyle::Local,
         dtmf: DtmfMethod::Rfc4733,
-        // There is no PBX to ask: colleagues are joined here.
-        transfer: TransferMethod::Bridge,
+        // The other end is ours: it calls the new party itself, and who talks to whom is known on both sides.
+        transfer: TransferMethod::ReferThenBridge,
         records_after_transfer: false,
     })
 }

@@ -258,3 +258,25 @@ async fn inside_busy_absent_and_unknown_colleagues_are_told_apart_and_groups_tra
     drop((alice, sam));
     stage.strike().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_colleague_who_consulted_another_hands_over_and_leaves() {
+    let Floor { _directory, mut stage, mut alice, mut sam } = floor(107).await;
+    let placed = dial(&alice, "1002").await;
+    let (came, _) = taken(&mut stage.bob).await;
+    answered(&mut alice, &placed).await;
+    alice.request(AgentRequest::Hold { call_id: placed.clone() }).await.unwrap();
+    let consult = dial(&alice, "1003").await;
+    let (second, _) = taken(&mut sam).await;
+    answered(&mut alice, &consult).await;
+    let request = AgentRequest::TransferTo { call_id: placed.clone(), consult: consult.clone() };
+    alice.request(request).await.unwrap();
+    assert_eq!(ended(&mut alice, &placed).await.0, "transferred");
+    let (at_sam, at_bob) = both_heard((&mut sam, &second), (&mut stage.bob, &came), Duration::from_millis(1_500)).await;
+    assert!(seconds(&at_sam, BOB_HZ) >= 1.0 && seconds(&at_bob, SAM_HZ) >= 1.0, "bob and sam hear each other");
+    sam.request(AgentRequest::HangUp { call_id: second.clone() }).await.unwrap();
+    ended(&mut sam, &second).await;
+    ended(&mut stage.bob, &came).await;
+    drop((alice, sam));
+    stage.strike().await;
+}
