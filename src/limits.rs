@@ -145,6 +145,8 @@ pub const DEFERRED_HANDSHAKES_MAX: usize = 256;
 /// A call that is joined to another one has no agent to hang it up. Where both parties are gone and neither PBX says so, a
 /// hold that hides it would keep the call for ever.
 pub const JOINED_CALL_MAX: Duration = Duration::from_hours(12);
+/// A page that was reloaded has this long to bring the transport of its call up.
+pub const REATTACH_MAX: Duration = Duration::from_secs(30);
 
 // --- mailboxes ---
 /// Messages waiting for one call.

@@ -364,7 +364,7 @@ mod tests {
         assert!(
             kinds
                 .iter()
-                .any(|event| matches!(event.kind, EventKind::Closed)
+                .any(|event| matches!(event.kind, EventKind::Replaced { by } if by.to_string() == newer["session_id"])
                     && event.session.to_string() == opened["session_id"])
         );
         assert!(kinds.iter().any(

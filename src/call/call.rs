@@ -66,7 +66,7 @@ impl Call {
         }
         let Ground { ids, agent, trunk, config, clock, .. } = ground;
         let mut context = Context::new(ids, agent, trunk, config, record, (clock, now));
-        (context.party, _) = invitation.shown_caller();
+        (context.party, context.party_name) = invitation.shown_caller();
         let phase = Phase::Routing(Routing::begin(invitation, hunt, &mut context, now));
         Self { context, phase }
     }
@@ -106,6 +106,7 @@ impl Call {
         let asker = match &input {
             Input::Request { from, .. } | Input::Consulted { from, .. } => Some(*from),
             Input::AgentGone { session } => Some(*session),
+            Input::Reattached { from, .. } => Some(*from),
             Input::Sip(_)
             | Input::Worker(_)
             | Input::Recorder(_)
@@ -129,6 +130,13 @@ impl Call {
         {
             return;
         }
+        let input = match input {
+            // Between the two, the transport of the page that is no more is what everything waits for.
+            Input::Reattached { from, .. } if !self.phase.rings() && !self.phase.is_answered() => {
+                Input::AgentGone { session: from }
+            }
+            other => other,
+        };
         self.advance(|phase, context| phase.handle(input, context, now));
     }
 

@@ -57,6 +57,8 @@ pub struct Context {
     pub record: CallRecord,
     /// The other party's number, as it is now.
     pub party: String,
+    /// The other party's name, where known.
+    pub party_name: Option<String>,
     /// A name for a further trunk leg, should the other side transfer the call.
     pub spare_leg: Option<LegId>,
     /// Of an emergency call, the trunks that are still to try.
@@ -93,6 +95,7 @@ impl Context {
         let party = record.remote_number.clone();
         Self {
             party,
+            party_name: None,
             spare_leg: None,
             emergency: None,
             partner: None,
@@ -219,6 +222,12 @@ impl Context {
         self.audience = vec![(agent.session, agent.extension.clone())];
         self.agent = agent;
         self.ids.agent_leg = leg;
+    }
+
+    /// The agent is on another session from now on.
+    pub fn reseat(&mut self, session: SignalingId) {
+        self.agent.session = session;
+        self.audience = vec![(session, self.agent.extension.clone())];
     }
 
     /// The agent leaves, and the call goes on with `partner`'s party in their place.

@@ -107,6 +107,15 @@ pub enum Input {
         /// Which.
         session: SignalingId,
     },
+    /// The same person's newer session takes the place of one of theirs: the page was reloaded, or opened elsewhere.
+    Reattached {
+        /// The session that is no more.
+        from: SignalingId,
+        /// The one in its place.
+        session: SignalingId,
+        /// A name for the browser leg that it gets.
+        leg: LegId,
+    },
     /// A name for a further trunk leg, should the call need one. Comes before whatever may need it.
     SpareLeg(LegId),
     /// From the call that this one is, or is to be, joined to.
@@ -174,6 +183,8 @@ pub enum CallTimer {
     Transfer,
     /// The party that the other side transferred us to must answer.
     Move,
+    /// A page that was reloaded must bring its transport up.
+    Reattach,
     /// A transferor must say BYE.
     Retire,
     /// A joined call has lasted for long enough.

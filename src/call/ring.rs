@@ -195,6 +195,23 @@ impl Ring {
         self.watch_devices(context);
     }
 
+    /// The page of `from` was reloaded: the new one rings, as if it were told for the first time.
+    pub fn ring_anew(&mut self, from: SignalingId, session: SignalingId, leg: LegId, cx: &mut Context, now: Instant) {
+        let Some(rung) = self.rung.iter_mut().find(|rung| rung.candidate.agent.session == from) else { return };
+        let call = cx.ids.call;
+        cx.worker(worker::Command::CloseLeg { call, leg: rung.candidate.leg });
+        cx.worker(worker::Command::OfferPeer { call, leg });
+        for (heard, _) in cx.audience.iter_mut().filter(|(heard, _)| *heard == from) {
+            *heard = session;
+        }
+        let Candidate { mut agent, waiting, .. } = rung.candidate.clone();
+        agent.session = session;
+        let alerts_by = Some(now + cx.config.transport_timeout + cx.config.device_timeout);
+        let candidate = Candidate { agent, leg, waiting };
+        *rung = Rung { candidate, offer: None, told: false, connected: false, alerts_by };
+        self.watch_devices(cx);
+    }
+
     /// The transport of `leg` is up.
     pub fn connected(&mut self, leg: LegId) {
         if let Some(rung) = self.rung.iter_mut().find(|rung| rung.candidate.leg == leg) {

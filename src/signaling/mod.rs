@@ -52,8 +52,13 @@ pub enum EventKind {
     Lost,
     /// The socket is back.
     Resumed,
-    /// The session is over: logged out, replaced, or not resumed in time.
+    /// The session is over: logged out, or not resumed in time.
     Closed,
+    /// The session is over: the same user opened another one, which takes its calls over.
+    Replaced {
+        /// That one.
+        by: SignalingId,
+    },
     /// A request about a call; answered with [`Command::Reply`].
     Request {
         /// For the answer.
@@ -118,6 +123,36 @@ pub enum CallRequest {
     },
 }
 
+/// Who called whom.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, TS)]
+#[serde(rename_all = "snake_case")]
+pub enum Direction {
+    /// Somebody called the agent.
+    Inbound,
+    /// The agent called somebody.
+    Outbound,
+}
+
+/// An answered call, for a page that knows nothing of it yet. It is not muted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, TS)]
+pub struct Line {
+    /// Who called whom.
+    pub direction: Direction,
+    /// The other party's number, as it is now.
+    pub number: String,
+    /// The other party's name, where known.
+    pub name: Option<String>,
+    /// How long ago it was answered, in milliseconds.
+    #[ts(type = "number")]
+    pub talked_ms: u64,
+    /// The agent holds it.
+    pub held_by_agent: bool,
+    /// The other side holds it.
+    pub held_by_peer: bool,
+    /// It is being recorded.
+    pub recording: bool,
+}
+
 /// Who put a call on hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, TS)]
 #[serde(rename_all = "snake_case")]
@@ -175,6 +210,15 @@ pub enum Notification {
         call: CallId,
         /// Our offer.
         sdp: String,
+    },
+    /// `call.reattach`: an answered call of the agent's former session is this one's, with a new transport.
+    Reattach {
+        /// The call.
+        call: CallId,
+        /// Our offer.
+        sdp: String,
+        /// What it is like.
+        line: Box<Line>,
     },
     /// `call.ringing`: the callee's phone rings.
     Ringing {

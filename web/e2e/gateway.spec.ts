@@ -106,6 +106,62 @@ test('a call from the PBX: both tones, each heard by the other side and recorded
   expect(most).toBeLessThanOrEqual(40);
 });
 
+test('a reload in a call: both hear each other again, in the same call and the same recording', async ({
+  page,
+  sound,
+  ring,
+}) => {
+  await logIn(page);
+  const begun = new Date();
+  // The scenario takes nothing but a BYE: a word to the PBX about the reload would fail it.
+  const call = ring();
+  await dialog(page).getByRole('button', { name: 'Accept' }).click();
+  await expect.poll(() => sound.packets.length).toBeGreaterThan(0);
+  sound.play(PBX_TONE);
+  await expect(page.getByRole('timer')).toHaveText(/0:0[4-9]/, { timeout: 15_000 });
+  expect(findTone(sound.heard().sound, 440).seconds).toBeGreaterThan(1);
+
+  const reloaded = performance.now();
+  await page.reload();
+  const since = performance.now();
+  const heard = expect
+    .poll(() => findTone(sound.heardSince(since), 440).seconds, { intervals: [50] })
+    .toBeGreaterThan(0.25)
+    .then(() => performance.now() - reloaded);
+  const hears = expect
+    .poll(async () => findTone(await heardInPage(page, 3), 1000).seconds, { intervals: [50], timeout: 10_000 })
+    .toBeGreaterThan(0.25)
+    .then(() => performance.now() - reloaded);
+  const [toPbx, toPage] = await Promise.all([heard, hears]);
+  console.log(
+    `after a reload: heard at the PBX after ${toPbx.toFixed(0)} ms, in the page after ${toPage.toFixed(0)} ms`,
+  );
+  expect(Math.max(toPbx, toPage)).toBeLessThan(5000);
+  await expect(page.getByText('Berta Bauer')).toBeVisible();
+  await expect(page.getByRole('timer'), 'the clock goes on').toHaveText(/0:(0[5-9]|[1-5]\d)/);
+  await expect(page.getByText('Recording', { exact: true })).toBeVisible();
+  expect(await speakersPlay(page)).toBe(true);
+  await expect.poll(() => findTone(sound.heardSince(since), 440).seconds, { timeout: 10_000 }).toBeGreaterThan(2);
+  await shot(page, 'reloaded');
+
+  await page.getByRole('button', { name: 'Hang up' }).click();
+  await call.finished;
+  const officer = await Officer.logIn();
+  await expect
+    .poll(async () => (await officer.recordings(begun)).map((one) => one.state), { timeout: 20_000 })
+    .toEqual(['stored']);
+  const [recording] = await officer.recordings(begun);
+  const [agent, pbx] = readWav(await officer.audio(recording?.id));
+  if (!agent || !pbx) throw new Error('the recording has fewer than two channels');
+  for (const [channel, hz] of [[agent, 440] as const, [pbx, 1000] as const]) {
+    const edges = onsets(channel, hz);
+    const half = channel.samples.length / channel.rate / 2;
+    console.log(`${hz} Hz begins in the recording of ${2 * half} s at`, edges.map((at) => at.toFixed(2)).join(' '));
+    expect(edges.filter((at) => at < 3).length, 'before the reload').toBeGreaterThan(0);
+    expect(edges.filter((at) => at > 2 * half - 2).length, 'and after it').toBeGreaterThan(0);
+  }
+});
+
 test('a call that is refused: the PBX gets 486', async ({ page, sound, ring }) => {
   await logIn(page);
   const call = ring('uac_rejected');

@@ -114,7 +114,7 @@ impl CallTracer {
             self.media(format!("recorder_{}", word(event)), None);
         } else if let Input::Partner { from, word: said } = input {
             self.why = Some(format!("call {} says {}", from.call, word(said)));
-        } else if matches!(input, Input::AgentGone { .. } | Input::Shutdown) {
+        } else if matches!(input, Input::AgentGone { .. } | Input::Reattached { .. } | Input::Shutdown) {
             self.why = Some(word(input));
         }
     }

@@ -54,6 +54,10 @@ impl Alerting {
                 let dropped = self.ring.drop_session(session, Cause::AgentUnavailable, context, now);
                 self.go_on(dropped, context, now)
             }
+            Input::Reattached { from, session, leg } => {
+                self.ring.ring_anew(from, session, leg, context, now);
+                Phase::Alerting(self)
+            }
             Input::Shutdown => end(Cause::Draining, context, now),
             other @ (Input::Recorder(_) | Input::Consulted { .. } | Input::SpareLeg(_) | Input::Partner { .. }) => {
                 decline(&other, context);

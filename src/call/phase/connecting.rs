@@ -81,7 +81,11 @@ impl Connecting {
             },
             Input::AgentGone { .. } => end(Cause::AgentUnavailable, context, now),
             Input::Shutdown => end(Cause::Draining, context, now),
-            other @ (Input::Request { .. } | Input::Consulted { .. } | Input::SpareLeg(_) | Input::Partner { .. }) => {
+            other @ (Input::Request { .. }
+            | Input::Consulted { .. }
+            | Input::Reattached { .. }
+            | Input::SpareLeg(_)
+            | Input::Partner { .. }) => {
                 decline(&other, context);
                 Phase::Connecting(self)
             }

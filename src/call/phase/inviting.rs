@@ -71,7 +71,11 @@ impl Inviting {
                 end(Cause::Cancelled, context, now)
             }
             Input::Shutdown => end(Cause::Draining, context, now),
-            other @ (Input::Request { .. } | Input::Consulted { .. } | Input::SpareLeg(_) | Input::Partner { .. }) => {
+            other @ (Input::Request { .. }
+            | Input::Consulted { .. }
+            | Input::Reattached { .. }
+            | Input::SpareLeg(_)
+            | Input::Partner { .. }) => {
                 decline(&other, context);
                 Phase::Inviting(self)
             }

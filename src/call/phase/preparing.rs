@@ -84,7 +84,10 @@ impl Preparing {
             }
             Input::Shutdown => return end(Cause::Draining, context, now),
             Input::Sip(_) => {}
-            other @ (Input::Consulted { .. } | Input::SpareLeg(_) | Input::Partner { .. }) => decline(&other, context),
+            other @ (Input::Consulted { .. }
+            | Input::Reattached { .. }
+            | Input::SpareLeg(_)
+            | Input::Partner { .. }) => decline(&other, context),
         }
         self.proceed(context, now)
     }

@@ -54,6 +54,10 @@ impl Routing {
                     Err(cause) => end(cause, context, now),
                 }
             }
+            Input::Reattached { from, session, leg } => {
+                self.ring.ring_anew(from, session, leg, context, now);
+                Phase::Routing(self)
+            }
             Input::Shutdown => end(Cause::Draining, context, now),
             other => {
                 decline(&other, context);

@@ -22,8 +22,8 @@ pub(super) enum Control {
     Command(Command),
     /// The client is back, on this socket.
     Resume(Box<Joining>),
-    /// The same user opened another session.
-    Replaced,
+    /// The same user opened this other session.
+    Replaced(SignalingId),
 }
 
 /// A session's place in the registry.
@@ -160,12 +160,16 @@ impl Presence {
 
     /// Hands `command` to a session. `false` where there is no such session, or its mailbox is full.
     ///
-    /// An incoming call counts as the agent's from this moment on, so that two at once see each other.
+    /// A call that comes in, or comes back, counts as the agent's from this moment on, so that two at once see each other.
     pub fn send(&self, session: SignalingId, command: Command) -> bool {
         self.with(|table| {
             let Some(entry) = table.sessions.get_mut(&session) else { return false };
-            let begun =
-                if let Command::Notify(Notification::Incoming { call, .. }) = &command { Some(*call) } else { None };
+            let begun = match &command {
+                Command::Notify(Notification::Incoming { call, .. } | Notification::Reattach { call, .. }) => {
+                    Some(*call)
+                }
+                Command::Reply { .. } | Command::Notify(_) | Command::SetState(_) | Command::Close { .. } => None,
+            };
             if let Command::Notify(Notification::Ended { call, .. }) = &command {
                 entry.calls.remove(call);
             }
@@ -221,11 +225,11 @@ impl Presence {
             if table.sessions.len() >= self.config.sessions_max && others.is_empty() {
                 return None;
             }
+            let id = SignalingId::generate(unix_ms, &mut *table.rng);
             // Out of the table at once: nothing new is sent to them. Where a mailbox is full, its end ends the session.
             for replaced in others.into_iter().filter_map(|other| table.sessions.remove(&other)) {
-                let _told_or_full = replaced.mailbox.try_send(Control::Replaced);
+                let _told_or_full = replaced.mailbox.try_send(Control::Replaced(id));
             }
-            let id = SignalingId::generate(unix_ms, &mut *table.rng);
             let entry = Entry {
                 identity: identity.clone(),
                 login: opened.login.clone(),

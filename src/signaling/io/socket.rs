@@ -240,8 +240,9 @@ impl SessionTask {
                 }
                 Input::Resumed { id: opened.id, seq: opened.resume.map_or(0, |resume| resume.seq) }
             }
+            Some(Control::Replaced(by)) => Input::Replaced(Some(by)),
             // A mailbox without a sender: taken out of the registry when it was too full to be told why.
-            Some(Control::Replaced) | None => Input::Replaced,
+            None => Input::Replaced(None),
         }
     }
 
@@ -269,7 +270,10 @@ impl SessionTask {
         match kind {
             EventKind::Lost => self.presence.set_connected(self.id, false),
             EventKind::Resumed => self.presence.set_connected(self.id, true),
-            EventKind::Opened(_) | EventKind::Closed | EventKind::Request { .. } => {}
+            EventKind::Opened(_)
+            | EventKind::Closed
+            | EventKind::Replaced { .. }
+            | EventKind::Request { .. } => {}
         }
         // Waiting here holds up this client alone. Without a receiver the gateway is going down.
         let _sent_or_down = self.presence.events().send(Event { session: self.id, kind }).await;

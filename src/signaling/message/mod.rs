@@ -6,7 +6,7 @@ mod client;
 mod server;
 
 pub use client::{CallParams, ClientRequest, METHODS, OpenParams, Resume, StatsReport};
-pub use server::{AgentView, CallNotice, CallPhase, CallSnapshot, HoldNotice};
+pub use server::{AgentView, CallNotice, CallPhase, CallSnapshot, HoldNotice, ReattachNotice};
 pub use server::{IceServer, Limits, OpenResult, ServerNotification};
 
 use serde::{Deserialize, Serialize};
@@ -122,7 +122,7 @@ mod tests {
     use super::*;
     use crate::ids::CallId;
     use crate::ids::SignalingId;
-    use crate::signaling::{AgentState, HeldBy, Notification, Quality};
+    use crate::signaling::{AgentState, Direction, HeldBy, Notification, Quality};
     use std::path::Path;
     use ts_rs::{Config, TS};
     use uuid::Uuid;
@@ -261,6 +261,8 @@ mod tests {
         declare::<StatsReport>(&mut text, &config);
         declare::<ServerNotification>(&mut text, &config);
         declare::<CallNotice>(&mut text, &config);
+        declare::<Direction>(&mut text, &config);
+        declare::<ReattachNotice>(&mut text, &config);
         declare::<HeldBy>(&mut text, &config);
         declare::<HoldNotice>(&mut text, &config);
         declare::<OpenResult>(&mut text, &config);

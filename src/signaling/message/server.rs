@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use ts_rs::TS;
 
 use crate::ids::{CallId, SignalingId};
-use crate::signaling::{AgentState, HeldBy, Notification, Quality};
+use crate::signaling::{AgentState, HeldBy, Line, Notification, Quality};
 
 /// A notification: JSON-RPC's `method` and `params`. Every `params` has the session's running number `seq`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, TS)]
@@ -44,6 +44,10 @@ pub enum ServerNotification {
         /// The offer.
         sdp: String,
     },
+    /// An answered call of the agent's former session is this one's: the page was reloaded, or opened elsewhere. It is
+    /// answered as `call.offer` is, by `call.transport`; audio crosses again when that is up.
+    #[serde(rename = "call.reattach")]
+    Reattach(ReattachNotice),
     /// The callee's phone rings.
     #[serde(rename = "call.ringing")]
     Ringing(CallNotice),
@@ -180,6 +184,22 @@ pub struct CallNotice {
     pub call_id: CallId,
 }
 
+/// Parameters of `call.reattach`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, TS)]
+pub struct ReattachNotice {
+    /// The running number.
+    #[ts(type = "number")]
+    pub seq: u64,
+    /// The call.
+    #[ts(type = "string")]
+    pub call_id: CallId,
+    /// The gateway's offer.
+    pub sdp: String,
+    /// The call, as it is now.
+    #[serde(flatten)]
+    pub line: Line,
+}
+
 /// Parameters of `call.held` and `call.resumed`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, TS)]
 pub struct HoldNotice {
@@ -201,6 +221,9 @@ impl ServerNotification {
                 Self::Incoming { seq, call_id: call, from, to, name, trunk, waiting, sdp }
             }
             Notification::Offer { call, sdp } => Self::Offer { seq, call_id: call, sdp },
+            Notification::Reattach { call, sdp, line } => {
+                Self::Reattach(ReattachNotice { seq, call_id: call, sdp, line: *line })
+            }
             Notification::Ringing { call } => Self::Ringing(CallNotice { seq, call_id: call }),
             Notification::EarlyMedia { call } => Self::EarlyMedia(CallNotice { seq, call_id: call }),
             Notification::Answered { call } => Self::Answered(CallNotice { seq, call_id: call }),
@@ -230,6 +253,7 @@ impl ServerNotification {
                 notice.seq
             }
             Self::Held(notice) | Self::Resumed(notice) => notice.seq,
+            Self::Reattach(notice) => notice.seq,
             Self::Incoming { seq, .. }
             | Self::Offer { seq, .. }
             | Self::Transferring { seq, .. }

@@ -108,6 +108,14 @@ impl Calls {
             Notification::Incoming { call, from, name, .. } => {
                 self.insert(*call, CallPhase::Incoming, from, name.as_deref());
             }
+            Notification::Reattach { call, line, .. } => {
+                self.insert(*call, CallPhase::Answered, &line.number, line.name.as_deref());
+                if let Some(known) = self.known.get_mut(call) {
+                    known.snapshot.recording = line.recording;
+                }
+                self.set_held(*call, HeldBy::Agent, line.held_by_agent);
+                self.set_held(*call, HeldBy::Peer, line.held_by_peer);
+            }
             Notification::Ringing { call } => self.set_phase(*call, CallPhase::Ringing),
             Notification::EarlyMedia { call } => self.set_phase(*call, CallPhase::EarlyMedia),
             Notification::Answered { call } => self.set_phase(*call, CallPhase::Answered),

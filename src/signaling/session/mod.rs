@@ -48,8 +48,8 @@ pub enum Input {
         /// The last number that it saw.
         seq: u64,
     },
-    /// The same user opened another session.
-    Replaced,
+    /// The same user opened another session; which one, where that is known.
+    Replaced(Option<SignalingId>),
 }
 
 /// What to do.
@@ -166,7 +166,7 @@ impl Session {
             Input::SocketLost { goodbye: true } => self.end(None),
             Input::SocketLost { goodbye: false } => self.detach(now),
             Input::Resumed { id, seq } => self.on_resumed(&id, seq, now),
-            Input::Replaced => self.on_replaced(now),
+            Input::Replaced(by) => self.on_replaced(by, now),
         }
     }
 
@@ -227,13 +227,17 @@ impl Session {
     }
 
     fn end(&mut self, code: Option<CloseCode>) {
+        self.end_as(EventKind::Closed, code);
+    }
+
+    fn end_as(&mut self, kind: EventKind, code: Option<CloseCode>) {
         if let (Some(code), Phase::Connected { .. }) = (code, &self.phase) {
             self.outputs.push_back(Output::CloseSocket(code));
         }
         self.phase = Phase::Over;
         self.timers.clear();
         self.pending.clear();
-        self.outputs.push_back(Output::Event(EventKind::Closed));
+        self.outputs.push_back(Output::Event(kind));
         self.outputs.push_back(Output::Ended);
     }
 
@@ -306,9 +310,10 @@ impl Session {
         }
     }
 
-    fn on_replaced(&mut self, now: Instant) {
+    fn on_replaced(&mut self, by: Option<SignalingId>, now: Instant) {
         self.notify(|seq| ServerNotification::Replaced { seq }, now);
-        self.end(Some(CloseCode::Replaced));
+        let kind = by.map_or(EventKind::Closed, |by| EventKind::Replaced { by });
+        self.end_as(kind, Some(CloseCode::Replaced));
     }
 
     /// `resumed` says, of an earlier session that goes on, whether everything that was missed follows.

@@ -384,7 +384,7 @@ fn an_answer_to_a_lost_socket_is_given_to_the_repeated_request() {
 #[test]
 fn a_newer_session_of_the_same_user_replaces_this_one() {
     let mut bench = started();
-    let outputs = bench.feed(Input::Replaced);
+    let outputs = bench.feed(Input::Replaced(None));
     assert_eq!(texts(&outputs)[0]["method"], "session.replaced");
     assert_eq!(close_code(&outputs), Some(CloseCode::Replaced));
     assert!(has_ended(&outputs));

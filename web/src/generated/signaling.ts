@@ -190,7 +190,7 @@ call_id: string,
 /**
  * The offer.
  */
-sdp: string, } } | { "method": "call.ringing", "params": CallNotice } | { "method": "call.early_media", "params": CallNotice } | { "method": "call.answered", "params": CallNotice } | { "method": "call.held", "params": HoldNotice } | { "method": "call.resumed", "params": HoldNotice } | { "method": "call.transferring", "params": { 
+sdp: string, } } | { "method": "call.reattach", "params": ReattachNotice } | { "method": "call.ringing", "params": CallNotice } | { "method": "call.early_media", "params": CallNotice } | { "method": "call.answered", "params": CallNotice } | { "method": "call.held", "params": HoldNotice } | { "method": "call.resumed", "params": HoldNotice } | { "method": "call.transferring", "params": { 
 /**
  * The running number.
  */
@@ -312,6 +312,56 @@ seq: number,
  * The call.
  */
 call_id: string, };
+
+/**
+ * Who called whom.
+ */
+export type Direction = "inbound" | "outbound";
+
+/**
+ * Parameters of `call.reattach`.
+ */
+export type ReattachNotice = { 
+/**
+ * The running number.
+ */
+seq: number, 
+/**
+ * The call.
+ */
+call_id: string, 
+/**
+ * The gateway's offer.
+ */
+sdp: string, 
+/**
+ * Who called whom.
+ */
+direction: Direction, 
+/**
+ * The other party's number, as it is now.
+ */
+number: string, 
+/**
+ * The other party's name, where known.
+ */
+name: string | null, 
+/**
+ * How long ago it was answered, in milliseconds.
+ */
+talked_ms: number, 
+/**
+ * The agent holds it.
+ */
+held_by_agent: boolean, 
+/**
+ * The other side holds it.
+ */
+held_by_peer: boolean, 
+/**
+ * It is being recorded.
+ */
+recording: boolean, };
 
 /**
  * Who put a call on hold.

@@ -68,6 +68,18 @@ export function InCall({ call }: { call: Call }) {
           {words.interrupted}
         </p>
       )}
+      {call.microphoneTrouble !== null && (
+        <p class="banner warn" role="status">
+          {call.microphoneTrouble === 'asking'
+            ? words.microphoneAsked
+            : (words.errors[call.microphoneTrouble] ?? words.errorOther)}
+        </p>
+      )}
+      {call.soundBlocked && (
+        <p class="banner warn" role="status">
+          {words.soundBlocked}
+        </p>
+      )}
       {call.transferringTo !== null && (
         <p class="banner" role="status">
           <span class="spinner" aria-hidden="true" />

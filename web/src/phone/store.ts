@@ -125,7 +125,12 @@ addEventListener('online', () => device.nudge());
 addEventListener('beforeunload', (event) => {
   if (device.calls.length > 0) event.preventDefault();
 });
-for (const gesture of ['pointerdown', 'keydown']) addEventListener(gesture, () => ringer.unlock());
+for (const gesture of ['pointerdown', 'keydown']) {
+  addEventListener(gesture, () => {
+    ringer.unlock();
+    for (const call of device.calls) call.unlock();
+  });
+}
 
 let fading: ReturnType<typeof setTimeout> | undefined;
 

@@ -1,4 +1,4 @@
-import type { HeldBy, IceServer, Quality, ServerNotification } from '../generated/signaling';
+import type { HeldBy, IceServer, Quality, ReattachNotice, ServerNotification } from '../generated/signaling';
 import { Emitter } from './emitter';
 import { TandemError } from './error';
 import type { Microphone } from './microphone';
@@ -51,6 +51,10 @@ export class Call extends Emitter<Events> {
   ending: Ending | null = null;
   /** The media path is broken and being looked for again. */
   interrupted = false;
+  /** Of a call that came back: `asking` while it waits for the microphone, or the code of what is wrong with that. */
+  microphoneTrouble: string | null = null;
+  /** The browser plays nothing until somebody does something on this page. */
+  soundBlocked = false;
 
   readonly #host: CallHost;
   #peer: RTCPeerConnection | null = null;
@@ -108,6 +112,36 @@ export class Call extends Emitter<Events> {
     const answer = await peer.createAnswer();
     await peer.setLocalDescription(answer);
     await this.#host.request('call.transport', { call_id: this.id, sdp: answer.sdp ?? '' });
+  }
+
+  /** Goes on with an answered call of this agent's former page. Without a microphone it goes on, too: there is somebody. */
+  reattach(line: ReattachNotice): void {
+    this.recording = line.recording;
+    this.held = line.held_by_agent;
+    this.heldByPeer = line.held_by_peer;
+    this.answeredAt = Date.now() - line.talked_ms;
+    this.microphoneTrouble = 'asking';
+    this.#become('active');
+    this.connect(line.sdp);
+    this.#startSampling();
+    void this.#attachAgain();
+  }
+
+  async #attachAgain(): Promise<void> {
+    try {
+      await this.#openMicrophone();
+      this.microphoneTrouble = null;
+    } catch (error) {
+      this.microphoneTrouble = error instanceof TandemError ? error.code : 'failed';
+    }
+    // The transport that it waited for may have brought sound, and a page that records may play it.
+    this.#play();
+    this.emit('change', undefined);
+  }
+
+  /** Somebody did something on the page: the browser may play now. */
+  unlock(): void {
+    if (this.soundBlocked) this.#play();
   }
 
   /** Takes an incoming call. A microphone that cannot be opened fails this alone: the call rings on. */
@@ -320,7 +354,16 @@ export class Call extends Emitter<Events> {
     if (!mayHear || !this.#remote || this.state === 'ended') return;
     this.#speaker ??= new Audio();
     if (this.#speaker.srcObject !== this.#remote) this.#speaker.srcObject = this.#remote;
-    void this.#speaker.play().catch(() => {});
+    this.#speaker.play().then(
+      () => this.#setSoundBlocked(false),
+      (error: unknown) => this.#setSoundBlocked((error as Error | undefined)?.name === 'NotAllowedError'),
+    );
+  }
+
+  #setSoundBlocked(blocked: boolean): void {
+    if (blocked === this.soundBlocked) return;
+    this.soundBlocked = blocked;
+    this.emit('change', undefined);
   }
 
   #startSampling(): void {

@@ -385,3 +385,78 @@ describe('state', () => {
     expect(socket.paramsOf('agent.set_state')).toEqual({ state: 'busy' });
   });
 });
+
+describe('a reload', () => {
+  const line = {
+    seq: 1,
+    call_id: 'c1',
+    sdp: 'offer',
+    direction: 'outbound',
+    number: '600',
+    name: 'Echo',
+    talked_ms: 61_000,
+    held_by_agent: false,
+    held_by_peer: false,
+    recording: true,
+  };
+
+  async function reattached(changes: Partial<typeof line> = {}): Promise<{ socket: FakeSocket; call: Call }> {
+    const socket = await registered();
+    socket.notify('call.reattach', { ...line, ...changes });
+    await settle();
+    const call = device.calls[0];
+    if (!call) throw new Error('no call');
+    return { socket, call };
+  }
+
+  it('in a call: the line is drawn as it was, with a new transport and the microphone', async () => {
+    const { socket, call } = await reattached();
+    expect(call).toMatchObject({
+      state: 'active',
+      direction: 'outbound',
+      number: '600',
+      name: 'Echo',
+      recording: true,
+    });
+    expect(Date.now() - (call.answeredAt ?? 0)).toBe(61_000);
+    expect(socket.paramsOf('call.transport')).toEqual({ call_id: 'c1', sdp: 'answer sendrecv cold' });
+    expect(socket.methods()).not.toContain('call.accept');
+    expect(microphone.opened).toBe(1);
+    expect(FakePeer.all[0]?.sender.track?.enabled).toBe(true);
+    expect(call.microphoneTrouble).toBeNull();
+  });
+
+  it('of a held call: nothing of us is heard until it is resumed', async () => {
+    const { socket, call } = await reattached({ held_by_agent: true, held_by_peer: true });
+    expect(call).toMatchObject({ held: true, heldByPeer: true });
+    expect(FakePeer.all[0]?.sender.track?.enabled).toBe(false);
+    await call.resume();
+    socket.notify('call.resumed', { seq: 2, call_id: 'c1', by: 'agent' });
+    expect(FakePeer.all[0]?.sender.track?.enabled).toBe(true);
+  });
+
+  it('without a microphone: the call goes on, and the line says why nobody hears us', async () => {
+    microphone.fault = 'NotAllowedError';
+    const { socket, call } = await reattached();
+    expect(call).toMatchObject({ state: 'active', microphoneTrouble: 'microphone.denied' });
+    await call.hangup();
+    expect(socket.methods()).toContain('call.hangup');
+    expect(FakePeer.all[0]?.closed).toBe(true);
+  });
+
+  it('while the microphone is asked for: the line says so', async () => {
+    const socket = await registered();
+    socket.notify('call.reattach', line);
+    expect(device.calls[0]?.microphoneTrouble).toBe('asking');
+    await settle();
+    expect(device.calls[0]?.microphoneTrouble).toBeNull();
+  });
+
+  it('ends as any call: the microphone is closed', async () => {
+    const { socket, call } = await reattached();
+    socket.notify('call.ended', { seq: 2, call_id: 'c1', reason: 'hangup', sip_code: null, q850: 16 });
+    expect(call.state).toBe('ended');
+    expect(device.calls).toHaveLength(0);
+    expect(microphone.live?.readyState).toBe('ended');
+  });
+});

@@ -131,6 +131,13 @@ export class Device extends Emitter<Events> implements CallHost {
         call.connect(sdp);
         return this.emit('incoming', call);
       }
+      case 'call.reattach': {
+        const { call_id, direction, number, name } = notification.params;
+        if (this.#calls.has(call_id)) return;
+        const call = new Call(call_id, direction, number, name, this);
+        this.#add(call);
+        return call.reattach(notification.params);
+      }
       case 'agent.state':
         // Set by the gateway too: a new session must not undo it.
         this.#wanted = notification.params.state;

@@ -204,7 +204,7 @@ impl Registry {
         let (rooms, registry) = (Arc::clone(&self.rooms), self.asks.0.clone());
         let route = Route { rooms, registry, worker, clock: self.clock, standing: told };
         let legs = vec![ids.trunk_leg];
-        let entry = Entry { mailbox, backlog: VecDeque::new(), legs, trunk, worker, standing };
+        let entry = Entry { mailbox, backlog: VecDeque::new(), legs, trunk, worker, standing, heir: None };
         self.legs.insert(ids.trunk_leg, ids.call);
         self.calls.insert(ids.call, entry);
         tracing::info!(call = %ids.call, session_id = %ids.session, "call begins");

@@ -52,6 +52,8 @@ struct Entry {
     worker: usize,
     /// What its task says of it: who takes part, and whether it is over for them.
     standing: watch::Receiver<Standing>,
+    /// The session that it was handed over to last, though its task may not have said so yet.
+    heir: Option<SignalingId>,
 }
 
 impl Entry {
@@ -61,7 +63,7 @@ impl Entry {
     }
 
     fn concerns(&self, session: SignalingId) -> bool {
-        self.standing.borrow().audience.iter().any(|(theirs, _)| *theirs == session)
+        self.heir == Some(session) || self.standing.borrow().audience.iter().any(|(theirs, _)| *theirs == session)
     }
 
     fn flush(&mut self) {
@@ -276,12 +278,11 @@ impl Registry {
         let signaling::Event { session, kind } = event;
         match kind {
             signaling::EventKind::Closed => {
-                let theirs: Vec<CallId> =
-                    self.calls.iter().filter(|(_, entry)| entry.concerns(session)).map(|(call, _)| *call).collect();
-                for call in theirs {
+                for call in self.calls_of(session) {
                     self.tell(call, Input::AgentGone { session });
                 }
             }
+            signaling::EventKind::Replaced { by } => self.hand_over(session, by),
             signaling::EventKind::Request { token, call, request } => {
                 if let CallRequest::Dial { to } = request {
                     self.dialled(session, token, call, &to);
@@ -291,6 +292,27 @@ impl Registry {
             }
             // The presence table keeps these; a call goes on through them.
             signaling::EventKind::Opened(_) | signaling::EventKind::Lost | signaling::EventKind::Resumed => {}
+        }
+    }
+
+    fn calls_of(&self, session: SignalingId) -> Vec<CallId> {
+        self.calls.iter().filter(|(_, entry)| entry.concerns(session)).map(|(call, _)| *call).collect()
+    }
+
+    /// The same person's newer session takes their calls over. Where that is over already, or they are reached elsewhere
+    /// now, the calls have lost their agent.
+    fn hand_over(&mut self, old: SignalingId, new: SignalingId) {
+        let extension = self.rooms.agent_of(new).map(|agent| agent.extension);
+        for call in self.calls_of(old) {
+            let leg = LegId::generate(self.clock.wall(self.clock.now()).unix_ms(), &mut self.rng);
+            let Some(entry) = self.calls.get_mut(&call) else { continue };
+            if extension.as_ref().is_some_and(|extension| entry.counts_for(extension)) {
+                tracing::info!(%call, session = %new, "another page of the same agent takes the call over");
+                entry.heir = Some(new);
+                self.tell(call, Input::Reattached { from: old, session: new, leg });
+            } else {
+                self.tell(call, Input::AgentGone { session: old });
+            }
         }
     }
 

@@ -133,7 +133,8 @@ impl Established {
         context.part_with_agent(Cause::Transferred, partner);
         context.join_media(partner);
         context.worker(worker::Command::CloseLeg { call, leg: agent_leg });
-        if self.hold.agent {
+        let was_attaching = self.stop_attaching(context);
+        if self.hold.agent || was_attaching {
             self.hold.agent = false;
             context.worker(worker::Command::PlayHold { call, leg, on: false });
             self.describe_hold(context);

@@ -48,9 +48,10 @@ impl Established {
         context.notify(if held { Notification::Held { call, by } } else { Notification::Resumed { call, by } });
     }
 
-    /// Music and gate as the hold wants them. The gate to the trunk stays open: music goes that way.
+    /// Music and gate as the hold wants them, or a page that is being reloaded. The gate to the trunk stays open: music goes that way.
     pub(super) fn apply_agents_hold(&self, context: &mut Context) {
-        let (call, leg, on) = (context.ids.call, context.ids.trunk_leg, self.hold.agent);
+        let on = self.hold.agent || self.attaching.is_some();
+        let (call, leg) = (context.ids.call, context.ids.trunk_leg);
         context.worker(worker::Command::PlayHold { call, leg, on });
         context.set_gate(Gate { to_trunk: true, to_agent: !on });
     }

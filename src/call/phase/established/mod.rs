@@ -1,7 +1,9 @@
 //! Audio crosses: until somebody hangs up, the media dies, or a required recording fails.
 
+mod attaching;
 mod bridging;
 mod holding;
+mod keys;
 mod moving;
 mod transferring;
 
@@ -17,7 +19,6 @@ use transferring::Way;
 
 use crate::call::CallTimer;
 use crate::call::Cause;
-use crate::call::DtmfMethod;
 use crate::call::Input;
 use crate::call::PartnerWord;
 use crate::call::context::Context;
@@ -27,8 +28,6 @@ use crate::call::phase::Phase;
 use crate::call::phase::terminating::Farewell;
 use crate::call::phase::terminating::Terminating;
 use crate::ids::LegId;
-use crate::limits::DTMF_INFO_INTERVAL;
-use crate::limits::DTMF_QUEUE_MAX;
 use crate::signaling::CallRequest;
 use crate::signaling::Notification;
 use crate::signaling::Quality;
@@ -61,6 +60,10 @@ pub struct Established {
     retiring: Option<LegId>,
     /// Digits that leave one by one, by INFO.
     digits: VecDeque<DtmfDigit>,
+    /// The agent muted.
+    muted: bool,
+    /// The leg of a page that was reloaded, until its transport is up.
+    attaching: Option<LegId>,
 }
 
 impl Established {
@@ -79,6 +82,8 @@ impl Established {
             moving: None,
             retiring: None,
             digits: VecDeque::new(),
+            muted: false,
+            attaching: None,
         };
         call.note_peers_hold(context);
         bridging::meet_partner(context, now);
@@ -108,6 +113,7 @@ impl Established {
                 }
             }
             Input::AgentGone { .. } => self.end(Cause::AgentVanished, context, now),
+            Input::Reattached { session, leg, .. } => self.reattach(session, leg, context, now).into_phase(),
             Input::Shutdown => self.end(Cause::Draining, context, now),
             Input::SpareLeg(_) => self.into_phase(),
         }
@@ -119,6 +125,7 @@ impl Established {
         match timer {
             CallTimer::Transfer => self.transfer_failed(Cause::NoAnswer.word(), None, context),
             CallTimer::Move => return self.move_timed_out(context, now),
+            CallTimer::Reattach => return self.end(Cause::AgentVanished, context, now),
             CallTimer::Retire => self.retire_left_leg(context),
             CallTimer::Joined => return self.end(Cause::TimeLimit, context, now),
             CallTimer::Digit => self.send_next_digit(context, now),
@@ -154,7 +161,7 @@ impl Established {
                 self.transfer_progressed(status, is_over, context, now)
             }
             sip::Event::InfoReceived { body, .. } => {
-                press(digits::pressed(&body), context);
+                keys::press(digits::pressed(&body), context);
                 self.into_phase()
             }
             sip::Event::Ended { cause, .. } => self.left(cause, context, now),
@@ -226,6 +233,9 @@ impl Established {
         if let Some(leg) = event.leg.filter(|leg| self.moves_to(*leg)) {
             return self.heard_of_new_leg(leg, &event.kind, context, now);
         }
+        if let Some(leg) = event.leg.filter(|leg| self.attaching == Some(*leg)) {
+            return self.heard_of_attaching(leg, &event.kind, context, now);
+        }
         match &event.kind {
             // The agent's part is over, and with it that leg.
             _ if agent && context.partner.is_some() => self.into_phase(),
@@ -241,6 +251,7 @@ impl Established {
             // Who holds may be silent for as long as they like; the session timer watches over them.
             worker::EventKind::MediaTimeout { .. } if self.hold.agent || self.hold.peer => self.into_phase(),
             worker::EventKind::MediaTimeout { .. } => self.end(Cause::MediaTimeout, context, now),
+            worker::EventKind::LegFailed { .. } if self.was_let_go(event.leg, context) => self.into_phase(),
             worker::EventKind::LegFailed { .. } => self.end(Cause::TransportFailed, context, now),
             worker::EventKind::Closed => self.end(Cause::Overloaded, context, now),
             worker::EventKind::TapOverflow { .. } => {
@@ -259,7 +270,7 @@ impl Established {
     }
 
     fn asked(mut self, token: RequestToken, request: CallRequest, context: &mut Context, now: Instant) -> Phase {
-        let (call, leg) = (context.ids.call, context.ids.agent_leg);
+        let (call, leg) = (context.ids.call, self.attaching.unwrap_or(context.ids.agent_leg));
         match request {
             CallRequest::Hangup | CallRequest::Reject => {
                 context.grant(token);
@@ -267,12 +278,16 @@ impl Established {
             }
             CallRequest::Mute { muted } => {
                 context.grant(token);
-                context.worker(worker::Command::SetMuted { call, leg, muted });
+                self.mute(muted, context);
             }
             CallRequest::Dtmf { digits } => self.send_dtmf(token, &digits, context, now),
             CallRequest::Candidate { candidate } => {
                 context.grant(token);
                 context.worker(worker::Command::AddPeerCandidate { call, leg, candidate });
+            }
+            CallRequest::Transport { sdp } if self.attaching.is_some() => {
+                context.grant(token);
+                context.worker(worker::Command::AcceptPeerAnswer { call, leg, sdp });
             }
             CallRequest::Accept => context.grant(token),
             CallRequest::Hold if self.transfer.is_none() => {
@@ -296,45 +311,6 @@ impl Established {
         self.into_phase()
     }
 
-    /// All digits or none: a half-sent PIN is worse than a refused one.
-    fn send_dtmf(&mut self, token: RequestToken, digits: &str, context: &mut Context, now: Instant) {
-        let parsed: Option<Vec<DtmfDigit>> = digits.chars().map(DtmfDigit::from_char).collect();
-        let Some(digits) = parsed.filter(|digits| !digits.is_empty()) else {
-            return context.deny(token, "call.bad_digits", "digits are 0-9, *, # and A-D");
-        };
-        if self.queue_digits(digits, context, now) {
-            context.grant(token);
-        } else {
-            context.deny(token, "session.busy", "too many digits wait to be sent");
-        }
-    }
-
-    /// Sends digits to the trunk as it takes them; `false` where too many wait already.
-    fn queue_digits(&mut self, digits: Vec<DtmfDigit>, context: &mut Context, now: Instant) -> bool {
-        match context.trunk.dtmf {
-            DtmfMethod::Rfc4733 => {
-                let (call, leg) = (context.ids.call, context.ids.trunk_leg);
-                context.worker(worker::Command::SendDtmf { call, leg, digits });
-            }
-            DtmfMethod::Info if self.digits.len() + digits.len() > DTMF_QUEUE_MAX => return false,
-            DtmfMethod::Info => {
-                self.digits.extend(digits);
-                if !context.timers.is_running(CallTimer::Digit) {
-                    self.send_next_digit(context, now);
-                }
-            }
-        }
-        true
-    }
-
-    /// One INFO at a time, as apart as digits of a keypad: overtaking each other they would be another number.
-    fn send_next_digit(&mut self, context: &mut Context, now: Instant) {
-        let Some(digit) = self.digits.pop_front() else { return };
-        let leg = context.ids.trunk_leg;
-        context.sip(sip::Command::Info { leg, body: digits::relay(digit) });
-        context.start_timer(CallTimer::Digit, DTMF_INFO_INTERVAL, now);
-    }
-
     /// The PBX was asked to take the call away.
     fn is_referred_away(&self) -> bool {
         self.transfer.as_ref().is_some_and(|transfer| matches!(transfer.way, Way::Referred { .. }))
@@ -354,17 +330,6 @@ impl Established {
         self.let_go_of_others(context);
         Terminating::begin(cause, farewell, context, now)
     }
-}
-
-/// A digit that the trunk sent by INFO reaches the browser as an event, as those do that come by RTP, or the partner's
-/// party.
-fn press(digit: Option<DtmfDigit>, context: &mut Context) {
-    let Some(digit) = digit else { return };
-    if context.partner.is_some() {
-        return context.tell_partner(PartnerWord::Pressed(digit));
-    }
-    let (call, leg) = (context.ids.call, context.ids.agent_leg);
-    context.worker(worker::Command::SendDtmf { call, leg, digits: vec![digit] });
 }
 
 fn connect(trunk: &TrunkLeg, context: &mut Context) {

@@ -262,6 +262,7 @@ impl Established {
         self.note_peers_hold(context);
         let (number, name) = party;
         context.party.clone_from(&number);
+        context.party_name.clone_from(&name);
         context.notify(Notification::Party { call, number, name });
     }
 
