@@ -270,10 +270,7 @@ impl SessionTask {
         match kind {
             EventKind::Lost => self.presence.set_connected(self.id, false),
             EventKind::Resumed => self.presence.set_connected(self.id, true),
-            EventKind::Opened(_)
-            | EventKind::Closed
-            | EventKind::Replaced { .. }
-            | EventKind::Request { .. } => {}
+            EventKind::Opened(_) | EventKind::Closed | EventKind::Replaced { .. } | EventKind::Request { .. } => {}
         }
         // Waiting here holds up this client alone. Without a receiver the gateway is going down.
         let _sent_or_down = self.presence.events().send(Event { session: self.id, kind }).await;

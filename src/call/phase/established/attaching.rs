@@ -22,13 +22,7 @@ use crate::worker;
 
 impl Established {
     /// Asks for a leg for the new page. One that was asked for already is of a page that is no more, too.
-    pub(super) fn reattach(
-        mut self,
-        session: SignalingId,
-        leg: LegId,
-        context: &mut Context,
-        now: Instant,
-    ) -> Self {
+    pub(super) fn reattach(mut self, session: SignalingId, leg: LegId, context: &mut Context, now: Instant) -> Self {
         let call = context.ids.call;
         if let Some(leg) = self.attaching.replace(leg) {
             context.worker(worker::Command::CloseLeg { call, leg });
