@@ -16,6 +16,7 @@ use crate::call::PartnerWord;
 use crate::call::TransferMethod;
 use crate::ids::CallId;
 use crate::ids::LegId;
+use crate::ids::SignalingId;
 use crate::recording;
 use crate::recording::Obligation;
 use crate::signaling::CallRequest;
@@ -50,7 +51,7 @@ fn request(choice: u8) -> CallRequest {
 /// One thing that may happen to a call, by number.
 fn happen(stage: &mut Stage, choice: u8) {
     let (leg, agent) = (stage.ids.trunk_leg, stage.ids.agent_leg);
-    match choice % 41 {
+    match choice % 44 {
         0..=7 => stage.ask(request(choice)),
         24..=27 => stage.ask(request(choice - 24 + 7)),
         28 => stage.sip(sip::Event::Renegotiated { leg, sdp: OFFER.into() }),
@@ -65,6 +66,9 @@ fn happen(stage: &mut Stage, choice: u8) {
         38 => partner_says(stage, PartnerWord::Joined),
         39 => partner_says(stage, PartnerWord::Gone(Cause::Hangup)),
         40 => stage.worker(leg, worker::EventKind::TapStopped { tap: stage.ids.tap }),
+        41 => reload(stage),
+        42 => stage.worker(reloaded(), worker::EventKind::PeerOffered { sdp: "offer".into() }),
+        43 => stage.worker(reloaded(), worker::EventKind::PeerConnected),
         35 => stage.sip(sip::Event::Ended { leg: spare(), cause: EndCause::PeerBye, reason: None }),
         8 => stage.legs_made(),
         9 => stage.peer_connected(),
@@ -93,6 +97,18 @@ fn happen(stage: &mut Stage, choice: u8) {
 
 fn spare() -> LegId {
     LegId::generate(3, &mut StdRng::seed_from_u64(77))
+}
+
+/// The leg of a page that was reloaded.
+fn reloaded() -> LegId {
+    LegId::generate(6, &mut StdRng::seed_from_u64(80))
+}
+
+/// Whoever has the call, or rings first, reloads their page.
+fn reload(stage: &mut Stage) {
+    let Some((from, _)) = stage.call.standing().audience.first().cloned() else { return };
+    let session = SignalingId::generate(stage.requests(), &mut StdRng::seed_from_u64(81));
+    stage.tell(Input::Reattached { from, session, leg: reloaded() });
 }
 
 fn refer(stage: &mut Stage) {

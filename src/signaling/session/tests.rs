@@ -3,7 +3,7 @@
 use super::*;
 use crate::clock::Clock;
 use crate::ids::Extension;
-use crate::signaling::{CallRequest, Error, HeldBy};
+use crate::signaling::{CallRequest, Direction, Error, HeldBy, Line};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use uuid::Uuid;
@@ -388,6 +388,46 @@ fn a_newer_session_of_the_same_user_replaces_this_one() {
     assert_eq!(texts(&outputs)[0]["method"], "session.replaced");
     assert_eq!(close_code(&outputs), Some(CloseCode::Replaced));
     assert!(has_ended(&outputs));
+}
+
+#[test]
+fn the_newer_session_is_named_to_whoever_keeps_the_calls() {
+    let newer = SignalingId::from_uuid(Uuid::from_u128(10));
+    let outputs = started().feed(Input::Replaced(Some(newer)));
+    assert!(matches!(events(&outputs).as_slice(), [EventKind::Replaced { by }] if *by == newer));
+    assert!(has_ended(&outputs));
+}
+
+#[test]
+fn a_call_of_the_former_session_is_this_ones_from_its_reattachment_on() {
+    let mut bench = started();
+    let refused = texts(&bench.request(1, "call.transport", &json!({"call_id": call(1), "sdp": "v=0"})));
+    assert_eq!(refused[0]["error"]["data"]["code"], "call.unknown");
+    let line = Line {
+        direction: Direction::Outbound,
+        number: "600".into(),
+        name: None,
+        talked_ms: 1_500,
+        held_by_agent: true,
+        held_by_peer: false,
+        recording: true,
+    };
+    let told =
+        texts(&bench.notify(Notification::Reattach { call: call(1), sdp: "offer".into(), line: Box::new(line) }));
+    let params = json!({
+        "seq": 1, "call_id": call(1), "sdp": "offer", "direction": "outbound", "number": "600", "name": null,
+        "talked_ms": 1_500, "held_by_agent": true, "held_by_peer": false, "recording": true,
+    });
+    assert_eq!(told, [json!({"jsonrpc": "2.0", "method": "call.reattach", "params": params})]);
+    let outputs = bench.request(2, "call.transport", &json!({"call_id": call(1), "sdp": "v=0"}));
+    let asked = |kind: &EventKind| matches!(kind, EventKind::Request { request: CallRequest::Transport { .. }, .. });
+    assert!(events(&outputs).iter().any(asked));
+    let outputs = bench.feed(Input::Resumed { id: RequestId::Number(3), seq: 99 });
+    let known = texts(&outputs)[0]["result"]["calls"][0].clone();
+    assert_eq!(
+        (&known["phase"], &known["held"], &known["recording"]),
+        (&json!("answered"), &json!(true), &json!(true))
+    );
 }
 
 #[test]

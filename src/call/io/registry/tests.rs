@@ -90,7 +90,10 @@ impl Rooms for Doubles {
     }
 
     fn agent_of(&self, session: SignalingId) -> Option<AgentParty> {
-        self.agents.values().map(|standing| &standing.party).find(|party| party.session == session).cloned()
+        let agents = self.agents.values().zip(1..);
+        let mut parties = agents.map(|(standing, n)| (&standing.party, [self::session(n), newer_session(n)]));
+        let (party, _) = parties.find(|(_, sessions)| sessions.contains(&session))?;
+        Some(AgentParty { session, ..party.clone() })
     }
 }
 
@@ -108,6 +111,11 @@ struct House {
 
 fn session(n: u64) -> SignalingId {
     SignalingId::generate(1, &mut StdRng::seed_from_u64(n))
+}
+
+/// The session of the same agent after a reload.
+fn newer_session(n: u64) -> SignalingId {
+    session(n + 100)
 }
 
 /// Agents 1001 and 1002, a group 1900 of both, and the trunk `pbx` without recordings.
@@ -426,4 +434,50 @@ async fn where_emergency_calls_are_refused_the_agent_is_told_and_nothing_is_sent
     assert_eq!(house.reply().await, Err("call.emergency_refused".to_owned()));
     assert_eq!(house.end_ordinary().await, 0, "no call began");
     assert!(house.asked.try_recv().is_err(), "nothing was asked of anybody");
+}
+
+impl House {
+    /// The session of agent `n` is over: `by` is in its place.
+    async fn replace(&self, n: u64, by: SignalingId) {
+        let kind = signaling::EventKind::Replaced { by };
+        self.browsers.send(signaling::Event { session: session(n), kind }).await.unwrap();
+    }
+
+    /// Who hears that they have a call again, which, and with which leg.
+    async fn reattached(&mut self) -> (SignalingId, CallId) {
+        self.until(|asked| match asked {
+            Asked::Browser(session, signaling::Command::Notify(Notification::Reattach { call, .. })) => {
+                Some((*session, *call))
+            }
+            _ => None,
+        })
+        .await
+    }
+}
+
+#[tokio::test]
+async fn a_newer_session_of_the_same_agent_takes_its_calls_over() {
+    let mut house = house();
+    house.invite("1001", None).await;
+    let (_, call, _) = house.incoming().await;
+    house.take(1, call).await;
+    house.replace(1, newer_session(1)).await;
+    assert_eq!(house.reattached().await, (newer_session(1), call));
+    house.request(1, call, CallRequest::Hangup).await;
+    assert_eq!(house.reply().await, Err("call.unknown".to_owned()), "the old page has it no longer");
+    house.request(101, call, CallRequest::Transport { sdp: "answer".into() }).await;
+    assert_eq!(house.reply().await, Ok(()));
+    house.request(101, call, CallRequest::Hangup).await;
+    house.bye().await;
+}
+
+#[tokio::test]
+async fn a_call_is_never_given_to_somebody_else() {
+    let mut house = house();
+    let caller = house.invite("1001", None).await;
+    let (_, call, _) = house.incoming().await;
+    house.take(1, call).await;
+    // The newer session is of 1002, or of nobody any more: the call has lost its agent.
+    house.replace(1, session(2)).await;
+    assert_eq!(house.bye().await, caller);
 }
