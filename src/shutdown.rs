@@ -29,8 +29,8 @@ pub async fn run(gateway: Gateway) -> anyhow::Result<()> {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
     }
-    tracing::info!("draining: new calls are refused");
     drain(&gateway).await;
+    tracing::info!("draining: new calls are refused");
     let second = async {
         tokio::select! {
             _ = terminate.recv() => {}
@@ -164,39 +164,54 @@ mod tests {
     /// Already over.
     const SHORT: Duration = Duration::from_millis(1);
 
-    /// A registry with one emergency call that ends when it is told to, or, where `hangs_up`, by itself once the other
-    /// calls are told to end. Everything that it was asked, in order; a wait only once.
+    /// A registry with one emergency call, which ends when it is told to, or, where `hangs_up`, by itself once the other
+    /// calls are told to end.
+    #[derive(Default)]
+    struct Registry {
+        hangs_up: bool,
+        is_empty: bool,
+        waiting: Vec<oneshot::Sender<()>>,
+        /// What it was asked, in order; the same again only once.
+        seen: Vec<&'static str>,
+    }
+
+    impl Registry {
+        fn take(&mut self, control: Control) {
+            let word = match control {
+                Control::Drain => "drain",
+                Control::EndOrdinary(left) => {
+                    let _unheard = left.send(usize::from(!self.is_empty));
+                    self.is_empty |= self.hangs_up;
+                    "end ordinary"
+                }
+                Control::EndAll => {
+                    self.is_empty = true;
+                    "end all"
+                }
+                Control::WhenEmpty(sender) => {
+                    self.waiting.push(sender);
+                    "wait"
+                }
+            };
+            if self.seen.last() != Some(&word) {
+                self.seen.push(word);
+            }
+            let told = if self.is_empty { self.waiting.len() } else { 0 };
+            for waiting in self.waiting.drain(..told) {
+                let _unheard = waiting.send(());
+            }
+        }
+    }
+
+    /// Everything that the registry was asked.
     async fn asked(patience: Patience, hangs_up: bool, second: impl Future<Output = ()>) -> Vec<&'static str> {
         let (control, mut asked) = mpsc::channel(8);
         let registry = async {
-            let (mut seen, mut waiting, mut live) = (Vec::new(), Vec::new(), true);
+            let mut registry = Registry { hangs_up, ..Registry::default() };
             while let Some(control) = asked.recv().await {
-                let word = match control {
-                    Control::Drain => "drain",
-                    Control::EndOrdinary(left) => {
-                        let _unheard = left.send(usize::from(live));
-                        live &= !hangs_up;
-                        "end ordinary"
-                    }
-                    Control::EndAll => {
-                        live = false;
-                        "end all"
-                    }
-                    Control::WhenEmpty(sender) => {
-                        waiting.push(sender);
-                        "wait"
-                    }
-                };
-                if seen.last() != Some(&word) {
-                    seen.push(word);
-                }
-                if !live {
-                    for waiting in waiting.drain(..) {
-                        let _unheard = waiting.send(());
-                    }
-                }
+                registry.take(control);
             }
-            seen
+            registry.seen
         };
         let shutdown = async {
             Calls(&control).wait(patience, second).await;

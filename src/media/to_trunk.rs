@@ -203,7 +203,7 @@ impl ToTrunk {
         let Some(trunk) = self.trunk else { return };
         while let Some(event) = self.events.poll(now) {
             if event.marker {
-                let Some(payload_type) = trunk.telephone_event else { return self.events.cut(now) };
+                let payload_type = trunk.telephone_event.unwrap_or(self.event_payload_type);
                 (self.event_position, self.event_payload_type) = (self.position, payload_type);
                 self.packetizer.clear();
             }
@@ -215,6 +215,9 @@ impl ToTrunk {
 
     fn start_or_stop(&mut self, now: Instant) {
         let crosses = self.gate && self.trunk.is_some_and(|trunk| trunk.send);
+        if !(crosses && self.trunk.is_some_and(|trunk| trunk.telephone_event.is_some())) {
+            self.events.cut(now);
+        }
         if crosses && self.due.is_none() {
             if let Some(stopped) = self.stopped.take() {
                 self.skip_to(stopped, now);
@@ -223,7 +226,6 @@ impl ToTrunk {
             self.filling = true;
         } else if !crosses && let Some(due) = self.due.take() {
             self.stopped = Some(due);
-            self.events.cut(now);
             self.packetizer.clear();
             self.clock = None;
         }

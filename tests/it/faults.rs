@@ -72,6 +72,8 @@ async fn a_killed_gateway_recovers_the_recording_but_for_a_second() {
     signal(stage.gateway.pid(), Signal::KILL);
     let talked = begun.elapsed().as_secs_f64();
     drop(alice);
+    // Its ports are free once the kernel is done with it.
+    wait_until("the killed gateway to be gone", PATIENCE, async || stage.gateway.has_ended().then_some(())).await;
 
     stage.gateway = GatewayProcess::start(stage.settings.clone()).await.unwrap();
     let (id, sealed_by) = stored(&stage).await;

@@ -50,7 +50,7 @@ pub(super) struct Referred {
     replaces: Option<LegId>,
     /// Where the call to be replaced is the target's and none of ours: the header that says which.
     replaces_header: Option<String>,
-    referred_by: Option<String>,
+    referrer: Option<String>,
     /// Once its port is bound, and its INVITE out.
     trunk: Option<TrunkLeg>,
     transferor_is_gone: bool,
@@ -97,7 +97,7 @@ impl Established {
             number,
             replaces: to.replaces,
             replaces_header: to.replaces_header.clone(),
-            referred_by: to.referred_by.clone(),
+            referrer: to.referred_by.clone(),
             trunk: None,
             transferor_is_gone: false,
             ringing: false,
@@ -171,7 +171,7 @@ impl Established {
                 let offer = trunk.offer();
                 let invite = context.outgoing_invite(leg, referred.number.clone(), offer);
                 let replaces = referred.replaces_header.take().map(|value| ("Replaces".to_owned(), value));
-                let referrer = referred.referred_by.take().map(|value| ("Referred-By".to_owned(), value));
+                let referrer = referred.referrer.take().map(|value| ("Referred-By".to_owned(), value));
                 let headers = replaces.into_iter().chain(referrer).collect();
                 let invite = sip::OutgoingInvite { replaces: referred.replaces, headers, ..invite };
                 context.sip(sip::Command::Invite(invite));
