@@ -218,7 +218,7 @@ async fn a_consulted_colleague_and_the_caller_are_joined_inside() {
     alice.request(AgentRequest::Dial { call_id: consult.clone(), to: "1002".to_owned() }).await.unwrap();
     let answer = AgentEvent::Answered { call_id: consult.clone() };
     alice.wait_for("bob's answer", STEP, |event| (*event == answer).then_some(())).await.unwrap();
-    talk(Duration::from_millis(1_000)).await;
+    talk(Duration::from_secs(1)).await;
     let request = AgentRequest::TransferTo { call_id: call.clone(), consult: consult.clone() };
     alice.request(request).await.unwrap();
     left(&mut alice, &call).await;

@@ -80,18 +80,21 @@ impl Party {
         self.socket.send_to(text.as_bytes(), gateway).await.unwrap();
     }
 
+    async fn next(&self) -> String {
+        let mut buffer = vec![0; 8_192];
+        let length = self.socket.recv(&mut buffer).await.unwrap();
+        String::from_utf8_lossy(&buffer[..length]).into_owned()
+    }
+
     /// The next message that begins so.
     async fn receive(&self, beginning: &str) -> String {
-        let mut buffer = vec![0; 8_192];
         let received = async {
-            loop {
-                let length = self.socket.recv(&mut buffer).await.unwrap();
-                let text = String::from_utf8_lossy(&buffer[..length]).into_owned();
-                if text.starts_with(beginning) {
-                    return text;
-                }
+            let mut text = self.next().await;
+            while !text.starts_with(beginning) {
                 assert!(text.starts_with("SIP/2.0 1") || !text.starts_with("SIP/2.0"), "{text}");
+                text = self.next().await;
             }
+            text
         };
         let what = format!("{} waits for {beginning}", self.number);
         tokio::time::timeout(PATIENCE, received).await.expect(&what)
@@ -140,7 +143,7 @@ impl Party {
             self.media.send_to(&packet, self.audio.unwrap()).await.unwrap();
             while let Ok(length) = self.media.try_recv(&mut buffer) {
                 let mut samples = [0; 2_048];
-                let payload = buffer.get(12..length).filter(|_| buffer[1] & 0x7f == 0).unwrap_or_default();
+                let payload = buffer.get(12..length).filter(|_| buffer[1] % 128 == 0).unwrap_or_default();
                 let count = Law::Mu.decode_all(payload, &mut samples);
                 heard.extend_from_slice(&samples[..count]);
             }

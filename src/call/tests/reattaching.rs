@@ -164,7 +164,7 @@ fn a_page_that_does_not_come_back_in_time_is_an_agent_who_vanished() {
     let mut stage = Stage::talking();
     reload(&mut stage, agent_session(), 1);
     offered(&mut stage, 1);
-    stage.pass(REATTACH_MAX - Duration::from_millis(1));
+    stage.pass(REATTACH_MAX.saturating_sub(Duration::from_millis(1)));
     assert_eq!(stage.call.phase_name(), "established");
     stage.pass(Duration::from_millis(1));
     assert!(stage.said_bye());

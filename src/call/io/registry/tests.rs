@@ -139,7 +139,7 @@ fn house_with(change: impl FnOnce(&mut Emergency)) -> House {
     };
     change(&mut emergency);
     let dial_plan = DialPlan { emergency, ..base.config.dial_plan.clone() };
-    let config = Arc::new(Config { trunks, device_timeout, groups, dial_plan, ..Config::clone(&base.config) });
+    let config = Arc::new(Config { dial_plan, trunks, device_timeout, groups, ..Config::clone(&base.config) });
     let agents = [1, 2].map(|n| {
         let extension = Extension::new(format!("100{n}"));
         let party = AgentParty { session: session(n), extension: extension.clone(), ..base.agent.clone() };
