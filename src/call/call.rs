@@ -104,9 +104,8 @@ impl Call {
     /// Once somebody has the call, only their browser may ask about it.
     pub fn handle(&mut self, input: Input, now: Instant) {
         let asker = match &input {
-            Input::Request { from, .. } | Input::Consulted { from, .. } => Some(*from),
+            Input::Request { from, .. } | Input::Consulted { from, .. } | Input::Reattached { from, .. } => Some(*from),
             Input::AgentGone { session } => Some(*session),
-            Input::Reattached { from, .. } => Some(*from),
             Input::Sip(_)
             | Input::Worker(_)
             | Input::Recorder(_)
@@ -130,13 +129,14 @@ impl Call {
         {
             return;
         }
-        let input = match input {
-            // Between the two, the transport of the page that is no more is what everything waits for.
-            Input::Reattached { from, .. } if !self.phase.rings() && !self.phase.is_answered() => {
-                Input::AgentGone { session: from }
-            }
-            other => other,
-        };
+        let mut input = input;
+        // Between ringing and answer, the transport of the page that is no more is what everything waits for.
+        if let Input::Reattached { from, .. } = input
+            && !self.phase.rings()
+            && !self.phase.is_answered()
+        {
+            input = Input::AgentGone { session: from };
+        }
         self.advance(|phase, context| phase.handle(input, context, now));
     }
 

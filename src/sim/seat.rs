@@ -267,7 +267,7 @@ impl Seat {
         for (session, command) in for_pages {
             match self.page_of(session) {
                 Some((_, true)) if is_up => {
-                    self.faults.push("a page that was reloaded was told of its call".to_owned())
+                    self.faults.push("a page that was reloaded was told of its call".to_owned());
                 }
                 Some((page, _)) => page.command(command, now),
                 None => self.faults.push("a page was told of a call that is not its own".to_owned()),
