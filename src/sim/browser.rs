@@ -14,6 +14,7 @@ use crate::sim::script::{BrowserScript, Chatter, Decision};
 enum Act {
     Ask(CallRequest),
     Vanish,
+    Reload,
 }
 
 /// What the call is told.
@@ -23,6 +24,8 @@ pub enum Word {
     Request(RequestToken, CallRequest),
     /// The page is gone.
     Gone,
+    /// The page was reloaded.
+    Reloaded,
 }
 
 /// What the page was told.
@@ -57,6 +60,10 @@ pub struct Book {
     pub transfers_ended: u32,
     /// The other side talks to somebody else.
     pub transferred: bool,
+    /// When a page that was reloaded in a call lost it, until it hears of it again.
+    pub lost_at: Option<Instant>,
+    /// Calls that it heard of again.
+    pub reattached: u32,
     /// Keys that the gateway took.
     pub keys: String,
 }
@@ -70,6 +77,10 @@ pub struct Browser {
     /// What was asked and not answered yet.
     asked: BTreeMap<u64, CallRequest>,
     gone: bool,
+    /// How often it was reloaded.
+    reloads: u32,
+    /// It was reloaded, and has heard of no call since.
+    forgot: bool,
     book: Book,
 }
 
@@ -80,7 +91,11 @@ impl Browser {
         if let Some(after) = script.vanishes {
             agenda.enter(begins + after, Act::Vanish);
         }
-        Self { script, agenda, tokens: 0, asked: BTreeMap::new(), gone: false, book: Book::default() }
+        for after in &script.reloads {
+            agenda.enter(begins + *after, Act::Reload);
+        }
+        let (asked, book) = (BTreeMap::new(), Book::default());
+        Self { script, agenda, tokens: 0, asked, gone: false, reloads: 0, forgot: false, book }
     }
 
     /// What it was told.
@@ -96,6 +111,21 @@ impl Browser {
     /// Whether nobody is there any more.
     pub const fn is_gone(&self) -> bool {
         self.gone
+    }
+
+    /// How often it was reloaded: each time it has a new session.
+    pub const fn reloads(&self) -> u32 {
+        self.reloads
+    }
+
+    /// Whether it knows of no call since it was reloaded: nothing can be asked about one.
+    pub const fn has_forgotten(&self) -> bool {
+        self.forgot
+    }
+
+    /// It was reloaded while it had an answered call.
+    pub const fn lost_call(&mut self, now: Instant) {
+        self.book.lost_at = Some(now);
     }
 
     /// The call exists: from now on it can be spoken of.
@@ -139,6 +169,11 @@ impl Browser {
                 self.agenda.clear();
                 Some(Word::Gone)
             }
+            Act::Reload => {
+                self.reloads += 1;
+                self.forgot = true;
+                Some(Word::Reloaded)
+            }
         }
     }
 
@@ -177,12 +212,22 @@ impl Browser {
         match notification {
             Notification::Incoming { .. } => {
                 self.book.began = true;
-                self.book.began_at = Some(now);
+                self.book.began_at.get_or_insert(now);
+                self.forgot = false;
                 self.ring(now);
             }
             Notification::Offer { .. } => {
+                self.forgot = false;
                 self.book.began = true;
                 self.book.began_at = Some(now);
+                self.describe_transport(now);
+            }
+            Notification::Reattach { line, .. } => {
+                self.forgot = false;
+                self.book.reattached += 1;
+                self.book.lost_at = None;
+                self.book.agent_holds = line.held_by_agent;
+                self.book.peer_holds = line.held_by_peer;
                 self.describe_transport(now);
             }
             Notification::Answered { .. } => self.book.answered += 1,

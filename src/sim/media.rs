@@ -49,6 +49,10 @@ pub struct Book {
     pub keys_to_agent: usize,
     /// The browsers' legs.
     pub legs_of_agents: BTreeSet<LegId>,
+    /// The leg of a page that was reloaded in the call, until it is joined.
+    pub away: Option<LegId>,
+    /// Its transport is up.
+    pub is_back: bool,
     /// What may cross.
     pub gate: Gate,
     /// Commands that make no sense.
@@ -86,6 +90,11 @@ impl Media {
         &self.book
     }
 
+    /// Whether it makes an offer for each browser leg that is asked for.
+    pub fn offers(&self) -> bool {
+        self.script.offer == Luck::Works
+    }
+
     /// When the next word is due.
     pub fn next_at(&self) -> Option<Instant> {
         self.agenda.next_at()
@@ -98,7 +107,10 @@ impl Media {
                 Word::Recorder(kind) => self.recording = *kind == recording::EventKind::Recording,
                 // A session that is closed says nothing more but that.
                 Word::Worker(event) if self.book.closed && !matches!(event.kind, worker::EventKind::Closed) => continue,
-                Word::Worker(_) => {}
+                Word::Worker(event) => {
+                    let is_up = matches!(event.kind, worker::EventKind::PeerConnected);
+                    self.book.is_back |= is_up && event.leg.is_some() && event.leg == self.book.away;
+                }
             }
             return Some(word);
         }
@@ -116,6 +128,10 @@ impl Media {
         match command {
             worker::Command::OfferPeer { call, leg } => {
                 self.book.opened = true;
+                if self.book.talked {
+                    self.book.away = Some(*leg);
+                    self.book.is_back = false;
+                }
                 self.book.legs_of_agents.insert(*leg);
                 let sdp = "offer".to_owned();
                 self.answer(self.script.offer, (*call, *leg), worker::EventKind::PeerOffered { sdp }, now);
@@ -132,6 +148,11 @@ impl Media {
             }
             worker::Command::CloseLeg { leg, .. } => {
                 self.book.trunk = self.book.trunk.filter(|(connected, ..)| connected != leg);
+                self.book.away = self.book.away.filter(|away| away != leg);
+            }
+            worker::Command::SetMuted { leg, .. } if self.book.away == Some(*leg) => {
+                self.book.away = None;
+                self.book.is_back = false;
             }
             worker::Command::PlayHold { on, .. } => self.book.music = *on,
             worker::Command::SendDtmf { leg, digits, .. } if self.book.legs_of_agents.contains(leg) => {

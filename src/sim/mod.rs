@@ -16,6 +16,7 @@ mod partners;
 pub mod peer;
 mod promises;
 pub mod reference;
+mod reloads;
 pub mod script;
 mod seat;
 mod site;

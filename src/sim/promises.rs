@@ -10,6 +10,8 @@ use crate::sim::seat::Seat;
 
 /// How long an agent's phone rings at least before nobody answered.
 const RINGS: Duration = Duration::from_secs(30);
+/// A page that was reloaded hears of its call within this time: the worst that the media plane is drawn to take.
+const REATTACHES: Duration = Duration::from_secs(2);
 /// How long a dialled number rings at least before nobody answered.
 const RINGS_OUTSIDE: Duration = Duration::from_mins(3);
 
@@ -23,6 +25,7 @@ impl Seat {
         self.faults_of_media(&mut faults);
         for page in &self.browsers {
             faults_at_page(page, &mut faults);
+            self.faults_of_reload(page, &mut faults);
         }
         self.faults_among_pages(&mut faults);
         self.faults_of_hold(&mut faults);
@@ -61,6 +64,9 @@ impl Seat {
         if book.keys_to_agent != self.keys_told {
             faults.push(format!("{} keys came by INFO, {} reached the agent", self.keys_told, book.keys_to_agent));
         }
+        if book.is_back {
+            faults.push("the page was back, and is not on the line".to_owned());
+        }
         faults.extend(book.strange.iter().map(|what| (*what).to_owned()));
     }
 
@@ -88,16 +94,27 @@ impl Seat {
         }
     }
 
+    /// A page that was reloaded in a call hears of it, in time.
+    fn faults_of_reload(&self, page: &Browser, faults: &mut Vec<String>) {
+        let book = page.book();
+        let lost = book.ended_at.zip(book.lost_at).map(|(ended, lost)| ended.saturating_duration_since(lost));
+        // A page may describe a transport that it was never offered, and get its call that way: once.
+        if lost.is_some_and(|lost| lost > REATTACHES) && self.media.offers() {
+            faults.push("a page that was reloaded never heard of its call".to_owned());
+        }
+    }
+
     /// Each heard as the last state of a hold what the media does. An agent who has left hears of no more.
     fn faults_of_hold(&self, faults: &mut Vec<String>) {
         if self.is_joined() {
             return;
         }
         let (Some(winner), book) = (self.winner().map(Browser::book), self.media.book()) else { return };
-        if winner.agent_holds != book.music {
+        let silent = winner.agent_holds || book.away.is_some();
+        if silent != book.music {
             faults.push(format!("the page says held by the agent: {}, music: {}", winner.agent_holds, book.music));
         }
-        if book.gate.to_agent == winner.agent_holds || !book.gate.to_trunk {
+        if book.gate.to_agent == silent || !book.gate.to_trunk {
             faults.push(format!("the page says held by the agent: {}, gate: {:?}", winner.agent_holds, book.gate));
         }
         let sends = book.trunk.map(|(_, sends, _)| sends).filter(|_| self.hold_style != HoldStyle::Inactive);

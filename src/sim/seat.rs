@@ -153,12 +153,22 @@ impl Seat {
 
     /// The session of a page.
     pub(super) fn session(&self, page: usize) -> SignalingId {
-        SignalingId::from_uuid(uuid::Uuid::from_u128((self.number * 100 + page) as u128 + 1))
+        self.session_after(page, self.browsers.get(page).map_or(0, Browser::reloads))
     }
 
-    fn page_of(&mut self, session: SignalingId) -> Option<&mut Browser> {
-        let page = (0..self.browsers.len()).find(|page| self.session(*page) == session)?;
-        self.browsers.get_mut(page)
+    fn session_after(&self, page: usize, reloads: u32) -> SignalingId {
+        let name = u128::from(reloads) << 64 | (self.number * 100 + page + 1) as u128;
+        SignalingId::from_uuid(uuid::Uuid::from_u128(name))
+    }
+
+    /// The page of a session, and whether that was there before its last reload.
+    fn page_of(&mut self, session: SignalingId) -> Option<(&mut Browser, bool)> {
+        let sessions = |page: usize, browser: &Browser| {
+            (0..=browser.reloads()).rev().position(|reloads| self.session_after(page, reloads) == session)
+        };
+        let mut pages = self.browsers.iter().enumerate();
+        let (page, age) = pages.find_map(|(page, browser)| Some((page, sessions(page, browser)?)))?;
+        self.browsers.get_mut(page).map(|browser| (browser, age > 0))
     }
 
     /// A further party at the PBX, who is called in another's place.
@@ -248,13 +258,18 @@ impl Seat {
                 Output::Alarm(_) => {}
             }
         }
+        let standing = call.standing();
+        let is_up = standing.is_answered && standing.partner.is_none() && !standing.is_ending;
         if let Some(cause) = call.outcome() {
             self.outcome = Some(cause);
             self.call = None;
         }
         for (session, command) in for_pages {
             match self.page_of(session) {
-                Some(page) => page.command(command, now),
+                Some((_, true)) if is_up => {
+                    self.faults.push("a page that was reloaded was told of its call".to_owned());
+                }
+                Some((page, _)) => page.command(command, now),
                 None => self.faults.push("a page was told of a call that is not its own".to_owned()),
             }
         }

@@ -311,11 +311,12 @@ impl World {
         };
         while let Some((session, word)) = due(self) {
             let call = self.seats.get(number).and_then(|seat| seat.call.as_ref());
-            let concerns =
-                call.is_some_and(|call| call.standing().audience.iter().any(|(theirs, _)| *theirs == session));
+            let concerns = !self.has_forgotten(number, page, &word)
+                && call.is_some_and(|call| call.standing().audience.iter().any(|(theirs, _)| *theirs == session));
             match word {
                 browser::Word::Gone if concerns => self.tell(number, Input::AgentGone { session }),
-                browser::Word::Gone => {}
+                browser::Word::Reloaded if concerns => self.reloaded(number, page, session),
+                browser::Word::Gone | browser::Word::Reloaded => {}
                 browser::Word::Request(token, CallRequest::TransferTo { .. }) if concerns => {
                     let consultation = self.consultation(number);
                     self.tell(number, Input::Consulted { from: session, token, consultation });

@@ -27,9 +27,15 @@ impl Script {
             duplication: if rough { rng.random_range(0.0..0.2) } else { 0.0 },
             delay_ms_max: if rough { rng.random_range(2..300) } else { rng.random_range(1..20) },
         };
-        let calls = (0..rng.random_range(1..=CALLS_MAX)).map(|_| CallScript::draw(rng)).collect();
+        let mut calls: Vec<_> = (0..rng.random_range(1..=CALLS_MAX)).map(|_| CallScript::draw(rng)).collect();
         let shutdown = rng.random_bool(0.05).then(|| within(rng, 40_000));
         let calls_max = rng.random_bool(0.1).then(|| rng.random_range(1..CALLS_MAX));
+        // From a generator beside: whatever else a seed draws stays as it was.
+        let mut beside = rng.clone();
+        for page in calls.iter_mut().flat_map(|call: &mut CallScript| &mut call.browsers) {
+            let count = one_of(&mut beside, &[0, 0, 0, 0, 0, 0, 1, 1, 1, 2]);
+            page.reloads = (0..count).map(|_| within(&mut beside, 40_000)).collect();
+        }
         Self { weather, calls, shutdown, calls_max }
     }
 }
@@ -141,6 +147,7 @@ impl BrowserScript {
             decision: (within(rng, 12_000), decision),
             hangs_up: rng.random_bool(0.5).then(|| within(rng, 30_000)),
             vanishes: rng.random_bool(0.05).then(|| within(rng, 30_000)),
+            reloads: Vec::new(),
             chatter,
         }
     }

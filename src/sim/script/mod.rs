@@ -214,6 +214,8 @@ pub struct BrowserScript {
     pub hangs_up: Option<Duration>,
     /// Closes the page then.
     pub vanishes: Option<Duration>,
+    /// Reloads the page then.
+    pub reloads: Vec<Duration>,
     /// Further requests.
     pub chatter: Vec<(Duration, Chatter)>,
 }
