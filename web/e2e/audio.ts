@@ -58,7 +58,8 @@ const median = (values: number[]): number => values.toSorted((a, b) => a - b)[va
 
 /** Looks for a tone in windows of 50 ms; it is there where it makes up at least half of the power, above -46 dB. */
 export function findTone(sound: Sound, hz: number): Tone {
-  const length = Math.round(sound.rate * 0.05);
+  // A page that was just loaded has heard nothing yet, at no rate.
+  const length = Math.max(1, Math.round(sound.rate * 0.05));
   const found: { amplitude: number; purity: number }[] = [];
   for (let from = 0; from + length <= sound.samples.length; from += length) {
     const { amplitude, power } = window(sound, from, length, hz);
