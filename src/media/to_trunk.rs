@@ -358,11 +358,10 @@ impl ToTrunk {
         let mut rest = crossing;
         while !rest.is_empty() {
             let before = rest.len();
-            let position = self.position;
             if digit {
                 rest = &[];
             } else {
-                rest = self.packetizer.take(rest, position);
+                rest = self.packetizer.take(rest, self.position);
             }
             self.position += (before - rest.len()) as u64;
             let mut codes = [0; PAYLOAD_BYTES_MAX];
