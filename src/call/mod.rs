@@ -14,6 +14,7 @@ pub mod partner;
 pub mod phase;
 pub mod policy;
 pub mod record;
+pub mod recorder;
 pub mod recording_state;
 pub mod ring;
 

@@ -7,10 +7,10 @@
 use std::time::Instant;
 
 use super::Established;
+use super::transferring::Bridge;
 use super::transferring::Way;
 use crate::call::CallTimer;
 use crate::call::Cause;
-use crate::call::Destination;
 use crate::call::Partner;
 use crate::call::PartnerWord;
 use crate::call::context::Context;
@@ -21,15 +21,6 @@ use crate::signaling::Notification;
 use crate::worker;
 use crate::worker::DtmfDigit;
 use crate::worker::Gate;
-
-/// With whom the call is to be joined.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Bridge {
-    /// With a party that we call.
-    Dial(Destination),
-    /// With the agent's other call.
-    Join(CallId),
-}
 
 impl Established {
     /// Begins to carry out the agent's transfer here.

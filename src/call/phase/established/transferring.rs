@@ -7,10 +7,10 @@ use std::time::Duration;
 use std::time::Instant;
 
 use super::Established;
-use super::bridging::Bridge;
 use crate::call::CallTimer;
 use crate::call::Cause;
 use crate::call::Consultation;
+use crate::call::Destination;
 use crate::call::TransferMethod;
 use crate::call::context::Context;
 use crate::call::phase::Phase;
@@ -44,6 +44,15 @@ pub(super) enum Way {
     },
     /// We, with this call; `None` until the one that we asked for has a name.
     Bridged(Option<CallId>),
+}
+
+/// With whom the call is to be joined.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Bridge {
+    /// With a party that we call.
+    Dial(Destination),
+    /// With the agent's other call.
+    Join(CallId),
 }
 
 impl Established {
