@@ -140,8 +140,10 @@ async fn without_database_at_start_calls_are_taken_and_recorded() {
     call.run().await.unwrap_or_else(|error| panic!("{error:#}\n{}", stage.gateway.last_words()));
     let backlog = stage.settings.directory.join("spool/call-records");
     wait_until("the call's end to be on disk", PATIENCE, async || {
-        let file = fs::read_dir(&backlog).ok()?.next()?.ok()?;
-        fs::read_to_string(file.path()).ok()?.contains("\"end_reason\":\"").then_some(())
+        // Not the file that is being written: of that one nothing outlasts the process.
+        let mut files = fs::read_dir(&backlog).ok()?.filter_map(|file| Some(file.ok()?.path()));
+        let record = files.find(|path| path.extension().is_some_and(|extension| extension == "json"))?;
+        fs::read_to_string(record).ok()?.contains("\"end_reason\":\"").then_some(())
     })
     .await;
 

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io;
+use std::io::Write as _;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
 use std::path::PathBuf;
@@ -52,8 +53,8 @@ impl RecordBacklog {
         let (unfinished, finished) = (self.file(record.call, UNFINISHED), self.file(record.call, RECORD));
         let directory = Arc::clone(&self.directory);
         off_the_runtime(move || {
-            let file = fs::File::create(&unfinished)?;
-            serde_json::to_writer(&file, &record)?;
+            let mut file = fs::File::create(&unfinished)?;
+            file.write_all(&serde_json::to_vec(&record)?)?;
             file.sync_all()?;
             fs::rename(&unfinished, &finished)?;
             fs::File::open(&*directory)?.sync_all()
