@@ -119,6 +119,7 @@ fn answer(handle: &task::SipHandle, event: Event) -> usize {
         | Event::Reinvited { .. }
         | Event::Renegotiated { .. }
         | Event::RenegotiationFailed { .. }
+        | Event::RenegotiationOvertaken { .. }
         | Event::Referred { .. }
         | Event::ReferProgressed { .. }
         | Event::InfoReceived { .. }) => panic!("{other:?}"),
@@ -220,6 +221,7 @@ fn grant(handle: &task::SipHandle, event: &Event) {
         | Event::Refused { .. }
         | Event::Renegotiated { .. }
         | Event::RenegotiationFailed { .. }
+        | Event::RenegotiationOvertaken { .. }
         | Event::ReferProgressed { .. }
         | Event::InfoReceived { .. }
         | Event::Ended { .. } => {}

@@ -209,6 +209,7 @@ impl Call {
             | sip::Event::Refused { .. }
             | sip::Event::Renegotiated { .. }
             | sip::Event::RenegotiationFailed { .. }
+            | sip::Event::RenegotiationOvertaken { .. }
             | sip::Event::ReferProgressed { .. }
             | sip::Event::InfoReceived { .. }
             | sip::Event::Ended { .. } => return false,

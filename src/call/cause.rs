@@ -139,6 +139,7 @@ impl Cause {
             | sip::Event::Reinvited { .. }
             | sip::Event::Renegotiated { .. }
             | sip::Event::RenegotiationFailed { .. }
+            | sip::Event::RenegotiationOvertaken { .. }
             | sip::Event::Referred { .. }
             | sip::Event::ReferProgressed { .. }
             | sip::Event::InfoReceived { .. } => None,

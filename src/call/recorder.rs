@@ -67,7 +67,9 @@ impl Context {
     pub fn recording_failed(&mut self, reason: String) -> bool {
         // Who was told that the call is over is told nothing more of it.
         let is_shown = self.recording == RecordingState::Active && self.record.ended.is_none();
-        self.recording = RecordingState::Failed;
+        // One that was told to seal, or has done so, has nothing more to be told.
+        let was_stopped = matches!(self.recording, RecordingState::Sealing | RecordingState::Sealed);
+        self.recording = if was_stopped { RecordingState::Sealed } else { RecordingState::Failed };
         self.record.recording_exception = Some(reason);
         self.alarm("recording_failed");
         if is_shown {

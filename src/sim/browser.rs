@@ -72,6 +72,8 @@ pub struct Book {
 #[derive(Debug)]
 pub struct Browser {
     script: BrowserScript,
+    /// Whom it transfers the call to.
+    colleague: String,
     agenda: Agenda<Act>,
     tokens: u64,
     /// What was asked and not answered yet.
@@ -85,8 +87,8 @@ pub struct Browser {
 }
 
 impl Browser {
-    /// A page whose call begins, or may come in, at `begins`.
-    pub fn new(script: BrowserScript, begins: Instant) -> Self {
+    /// A page of the seat `number`, whose call begins, or may come in, at `begins`.
+    pub fn new(script: BrowserScript, number: usize, begins: Instant) -> Self {
         let mut agenda = Agenda::default();
         if let Some(after) = script.vanishes {
             agenda.enter(begins + after, Act::Vanish);
@@ -95,7 +97,8 @@ impl Browser {
             agenda.enter(begins + *after, Act::Reload);
         }
         let (asked, book) = (BTreeMap::new(), Book::default());
-        Self { script, agenda, tokens: 0, asked, gone: false, reloads: 0, forgot: false, book }
+        let colleague = format!("700{number}");
+        Self { script, colleague, agenda, tokens: 0, asked, gone: false, reloads: 0, forgot: false, book }
     }
 
     /// What it was told.
@@ -142,7 +145,7 @@ impl Browser {
                 Chatter::Alerting => CallRequest::Alerting,
                 Chatter::Hold => CallRequest::Hold,
                 Chatter::Resume => CallRequest::Resume,
-                Chatter::Transfer => CallRequest::Transfer { to: "7009".to_owned() },
+                Chatter::Transfer => CallRequest::Transfer { to: self.colleague.clone() },
                 // The registry knows which call that is.
                 Chatter::Consult => CallRequest::TransferTo { consult: CallId::from_uuid(uuid::Uuid::nil()) },
             };

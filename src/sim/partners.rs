@@ -3,11 +3,11 @@
 use std::net::SocketAddr;
 
 use crate::call::Call;
+use crate::call::CallRecord;
 use crate::call::Cause;
 use crate::call::Input;
 use crate::call::Partner;
 use crate::call::PartnerWord;
-use crate::sim::peer::Peer;
 use crate::sim::script::CallScript;
 use crate::sim::seat::Seat;
 use crate::sim::site::GATEWAY;
@@ -18,7 +18,7 @@ const SEATS_MAX: usize = 8;
 
 impl World {
     /// Whoever still talks hangs up: the agents, and of calls that have none the parties. Where these have vanished,
-    /// an operator does.
+    /// or are the second phone of a number, an operator does.
     pub(super) fn hang_up_everywhere(&mut self) {
         let now = self.now;
         for page in self.seats.iter_mut().flat_map(|seat| &mut seat.browsers) {
@@ -28,7 +28,7 @@ impl World {
         for number in 0..self.seats.len() {
             let Some(seat) = self.seats.get_mut(number).filter(|seat| joined(seat)) else { continue };
             seat.peers.iter_mut().for_each(|peer| peer.hang_up(now));
-            if seat.peers.iter().any(Peer::vanishes) {
+            if seat.peers.iter().any(|peer| peer.vanishes() || peer.second_phone_talks()) {
                 self.tell(number, Input::Shutdown);
             }
         }
@@ -72,5 +72,26 @@ impl World {
                 }
             }
         }
+    }
+
+    /// What is kept of a call, and of the other one where each says that it was joined to the other.
+    fn joined_records(&self) -> impl Iterator<Item = (&CallRecord, &CallRecord)> {
+        let records = || self.seats.iter().filter_map(|seat| seat.record.as_ref());
+        records().filter_map(move |record| {
+            let joined =
+                |other: &&CallRecord| record.joined_with == Some(other.call) && other.joined_with == Some(record.call);
+            Some((record, records().find(joined)?))
+        })
+    }
+
+    /// Calls that were joined to another one.
+    pub(super) fn joined_calls(&self) -> usize {
+        self.joined_records().count()
+    }
+
+    /// Calls that were joined end in the same moment, whichever of the two parties ended theirs.
+    pub(super) fn faults_of_partners(&self) -> Vec<String> {
+        let outlived = self.joined_records().filter(|(record, partner)| record.ended > partner.ended);
+        outlived.map(|(record, _)| format!("call {} outlived the one that it was joined to", record.call)).collect()
     }
 }

@@ -88,6 +88,10 @@ impl Seat {
                 continue;
             }
             let heard = book.ended.first().map_or("nothing", String::as_str);
+            // They hung up in the very moment.
+            if heard == "rejected" && book.ended_at == Some(joined) {
+                continue;
+            }
             if heard != "answered_elsewhere" || book.ended_at != Some(joined) {
                 faults.push(format!("an agent who lost the race heard {heard}"));
             }

@@ -103,7 +103,7 @@ impl Seat {
             replaced_at: None,
             start,
             gateway,
-            browsers: script.browsers.into_iter().map(|browser| Browser::new(browser, begins)).collect(),
+            browsers: script.browsers.into_iter().map(|browser| Browser::new(browser, number, begins)).collect(),
             one_by_one: script.one_by_one,
             legs_of_agents,
             media: Media::new(script.media, StdRng::seed_from_u64(rng.next_u64())),

@@ -39,7 +39,7 @@ pub struct Summary {
     pub calls: usize,
     /// Calls in which audio crossed.
     pub answered: usize,
-    /// Calls whose agent left them joined to another one.
+    /// Calls that were joined to another one, each counted.
     pub joined: usize,
 }
 
@@ -376,13 +376,13 @@ impl World {
         if !self.agent.is_idle() {
             faults.push(format!("the user agent still holds {:?}", self.agent));
         }
-        let mut summary = Summary::default();
+        let mut summary = Summary { joined: self.joined_calls(), ..Summary::default() };
         for (number, seat) in self.seats.iter().enumerate() {
             summary.calls += usize::from(seat.outcome.is_some());
-            summary.joined += usize::from(seat.is_joined());
             summary.answered += usize::from(seat.media.book().gate_opened);
             faults.extend(seat.broken_promises().into_iter().map(|fault| format!("call {number}: {fault}")));
         }
+        faults.extend(self.faults_of_partners());
         faults.extend(self.reference.faults());
         if faults.is_empty() { Ok(summary) } else { Err(faults) }
     }

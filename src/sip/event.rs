@@ -129,9 +129,14 @@ pub enum Event {
     RenegotiationFailed {
         /// The usage.
         leg: LegId,
-        /// The final status; 408 for silence, 488 for a 2xx without an answer, 491 where the call room's offer was
-        /// overtaken.
+        /// The final status; 408 for silence, 488 for a 2xx without an answer, 491 where the peer never had the time.
         status: StatusCode,
+    },
+    /// An offer of the peer's came before our `Command::Reinvite` could be said, or said again after a glare: it will
+    /// not be. What it was to say is for the answer to that offer, or for another.
+    RenegotiationOvertaken {
+        /// The usage.
+        leg: LegId,
     },
     /// The peer asks for a transfer (RFC 3515); answer with `AcceptRefer` or `RefuseRefer`.
     Referred {
@@ -182,6 +187,7 @@ impl Event {
             | Self::Reinvited { leg, .. }
             | Self::Renegotiated { leg, .. }
             | Self::RenegotiationFailed { leg, .. }
+            | Self::RenegotiationOvertaken { leg }
             | Self::Referred { leg, .. }
             | Self::ReferProgressed { leg, .. }
             | Self::InfoReceived { leg, .. }

@@ -111,6 +111,7 @@ impl Inviting {
             | sip::Event::Reinvited { .. }
             | sip::Event::Renegotiated { .. }
             | sip::Event::RenegotiationFailed { .. }
+            | sip::Event::RenegotiationOvertaken { .. }
             | sip::Event::Referred { .. }
             | sip::Event::ReferProgressed { .. }
             | sip::Event::InfoReceived { .. } => Phase::Inviting(self),

@@ -163,6 +163,24 @@ fn a_hold_that_the_trunk_was_told_of_is_lifted_when_the_calls_are_joined() {
 }
 
 #[test]
+fn joined_calls_talk_on_though_a_trunk_refuses_the_end_of_its_hold() {
+    let mut stage = Stage::talking_at(|ground| {
+        ground.trunk.transfer = TransferMethod::Bridge;
+        ground.trunk.hold_style = HoldStyle::SendOnly;
+    });
+    let leg = stage.ids.trunk_leg;
+    stage.ask(CallRequest::Hold);
+    stage.sip(sip::Event::Renegotiated { leg, sdp: super::offer_saying("recvonly", 2) });
+    stage.ask(CallRequest::Transfer { to: "601".into() });
+    hears(&mut stage, PartnerWord::Launched);
+    hears(&mut stage, PartnerWord::Joined);
+    stage.outputs.clear();
+    stage.sip(sip::Event::RenegotiationFailed { leg, status: StatusCode::REQUEST_PENDING });
+    assert!(!stage.worker_got(|c| matches!(c, worker::Command::SetGate { .. } | worker::Command::PlayHold { .. })));
+    assert_eq!(stage.call.phase_name(), "established");
+}
+
+#[test]
 fn a_party_that_is_busy_gives_the_call_back() {
     let mut stage = bridging_at(|_| {});
     hears(&mut stage, PartnerWord::Launched);
@@ -364,6 +382,17 @@ fn the_recording_is_sealed_with_the_agents_part_when_its_last_frame_has_come() {
     stage.worker(stage.ids.trunk_leg, worker::EventKind::TapStopped { tap });
     assert_eq!(recorder_stopped(&stage), 1);
     stage.recorder_says(recording::EventKind::Sealed { samples: 1 });
+    party_leaves(&mut stage);
+    assert_eq!((recorder_stopped(&stage), stage.ended_as()), (1, Some(Cause::Hangup)));
+}
+
+#[test]
+fn a_recording_that_cannot_be_sealed_after_the_agent_left_is_not_stopped_again() {
+    let mut stage = recorded_and_joined(false);
+    let tap = stage.ids.tap;
+    stage.worker(stage.ids.trunk_leg, worker::EventKind::TapStopped { tap });
+    assert_eq!(recorder_stopped(&stage), 1);
+    stage.recorder_says(recording::EventKind::Failed { reason: "disk".into() });
     party_leaves(&mut stage);
     assert_eq!((recorder_stopped(&stage), stage.ended_as()), (1, Some(Cause::Hangup)));
 }

@@ -51,7 +51,7 @@ fn request(choice: u8) -> CallRequest {
 /// One thing that may happen to a call, by number.
 fn happen(stage: &mut Stage, choice: u8) {
     let (leg, agent) = (stage.ids.trunk_leg, stage.ids.agent_leg);
-    match choice % 44 {
+    match choice % 45 {
         0..=7 => stage.ask(request(choice)),
         24..=27 => stage.ask(request(choice - 24 + 7)),
         28 => stage.sip(sip::Event::Renegotiated { leg, sdp: OFFER.into() }),
@@ -69,6 +69,7 @@ fn happen(stage: &mut Stage, choice: u8) {
         41 => reload(stage),
         42 => stage.worker(reloaded(), worker::EventKind::PeerOffered { sdp: "offer".into() }),
         43 => stage.worker(reloaded(), worker::EventKind::PeerConnected),
+        44 => stage.sip(sip::Event::RenegotiationOvertaken { leg }),
         35 => stage.sip(sip::Event::Ended { leg: spare(), cause: EndCause::PeerBye, reason: None }),
         8 => stage.legs_made(),
         9 => stage.peer_connected(),

@@ -149,6 +149,27 @@ fn a_resume_that_the_trunk_refuses_is_a_hold_again() {
 }
 
 #[test]
+fn a_resume_that_the_peers_reinvite_overtakes_is_said_by_the_answer() {
+    let mut stage = talking(HoldStyle::Inactive);
+    let leg = stage.ids.trunk_leg;
+    stage.ask(CallRequest::Hold);
+    answered(&mut stage, "inactive");
+    stage.ask(CallRequest::Resume);
+    stage.outputs.clear();
+    // Our offer met theirs (491), and waits to be said again; theirs comes first.
+    stage.sip(sip::Event::RenegotiationOvertaken { leg });
+    stage.sip(sip::Event::Reinvited { leg, offer: Some(offer_saying("sendrecv", 3)) });
+    stage.sip(sip::Event::RenegotiationOvertaken { leg });
+    let answer = stage.sip_commands().into_iter().find_map(|command| match command {
+        sip::Command::AcceptReinvite { sdp, .. } => Some(String::from_utf8(sdp.to_vec()).unwrap()),
+        _ => None,
+    });
+    assert!(answer.unwrap().contains("a=sendrecv"));
+    assert!(!stage.notified(held(HeldBy::Agent)));
+    assert_eq!((stage.call.phase_name(), music(&stage)), ("established", vec![]));
+}
+
+#[test]
 fn both_may_hold_and_each_resume_lifts_only_its_own() {
     let mut stage = talking(HoldStyle::Local);
     let leg = stage.ids.trunk_leg;
@@ -185,7 +206,7 @@ fn an_offer_that_the_peers_overtook_leaves_no_gap_in_the_versions() {
         stage.outputs.clear();
         stage.ask(CallRequest::Hold);
         stage.sip(sip::Event::Reinvited { leg, offer: offer.clone() });
-        stage.sip(sip::Event::RenegotiationFailed { leg, status: StatusCode::REQUEST_PENDING });
+        stage.sip(sip::Event::RenegotiationOvertaken { leg });
         if offer.is_none() {
             stage.sip(sip::Event::Acknowledged { leg, sdp: Some(offer_saying("recvonly", 3)) });
         }

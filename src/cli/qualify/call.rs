@@ -154,6 +154,7 @@ impl Placed {
                 | Event::Reinvited { .. }
                 | Event::Renegotiated { .. }
                 | Event::RenegotiationFailed { .. }
+                | Event::RenegotiationOvertaken { .. }
                 | Event::Referred { .. }
                 | Event::ReferProgressed { .. }
                 | Event::InfoReceived { .. }
@@ -206,6 +207,7 @@ impl TestCall {
             match event {
                 Event::Renegotiated { sdp, .. } => return Some(Ok(sdp)),
                 Event::RenegotiationFailed { status, .. } => return Some(Err(status.as_u16())),
+                Event::RenegotiationOvertaken { .. } => return Some(Err(StatusCode::REQUEST_PENDING.as_u16())),
                 Event::Ended { .. } => return Some(Err(StatusCode::CALL_DOES_NOT_EXIST.as_u16())),
                 Event::Reinvited { leg, offer } => self.reinvited(endpoint, leg, offer),
                 Event::Referred { leg, .. } => {

@@ -199,6 +199,11 @@ impl Peer {
         self.vanishes_at.is_some_and(|at| at <= now)
     }
 
+    /// Whether the gateway took the call of its second phone, and ended that of the first.
+    pub const fn second_phone_talks(&self) -> bool {
+        self.book.forked && !self.book.fork_ended && self.book.bye_heard
+    }
+
     /// Whether it goes without a word at some time.
     pub const fn vanishes(&self) -> bool {
         self.vanishes_at.is_some()

@@ -10,6 +10,8 @@ struct Invite {
     is_required: bool,
     is_supported: bool,
     last: Option<u32>,
+    /// How often it came again: each time it gets the last response once more (RFC 3261 17.2.1).
+    repetitions: u32,
 }
 
 #[derive(Debug, Default)]
@@ -28,8 +30,9 @@ impl Provisionals {
         if request.method == Method::Invite {
             let is_required = headers.lists(&HeaderName::Require, "100rel");
             let is_supported = headers.lists(&HeaderName::Supported, "100rel");
-            let invite = Invite { is_required, is_supported, last: None };
-            self.invites.entry(branch_of(request)).or_insert(invite);
+            let invite = Invite { is_required, is_supported, last: None, repetitions: 0 };
+            let known = self.invites.entry(branch_of(request)).and_modify(|known| known.repetitions += 1);
+            known.or_insert(invite);
         } else if request.method == Method::Prack
             && let Some(rack) = headers.rack().ok().flatten()
         {
@@ -63,7 +66,9 @@ impl Provisionals {
         }
         match invite.last {
             Some(last) if last == rseq => {
-                if self.acknowledged.contains(&(call, rseq)) {
+                if invite.repetitions > 0 {
+                    invite.repetitions -= 1;
+                } else if self.acknowledged.contains(&(call, rseq)) {
                     faults.push(format!("the response {rseq} is repeated after its PRACK"));
                 }
             }

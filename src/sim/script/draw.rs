@@ -67,7 +67,7 @@ impl CallScript {
                 rng,
                 &[
                     TransferMethod::Refer,
-                    TransferMethod::Refer,
+                    TransferMethod::Bridge,
                     TransferMethod::Bridge,
                     TransferMethod::ReferThenBridge,
                 ],

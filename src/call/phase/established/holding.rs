@@ -92,7 +92,17 @@ impl Established {
         self.describe_hold(context);
     }
 
-    /// The session goes on as it was. A hold stays ours alone; a resumption that the peer refuses is none.
+    /// The peer's own offer came first. Where the answer to it does not say what is wanted, another offer does.
+    pub(super) fn renegotiation_overtaken(&mut self, context: &mut Context) {
+        if self.offering == Offering::Reinvite {
+            self.offering = Offering::Nothing;
+            self.trunk.withdraw();
+            self.describe_hold(context);
+        }
+    }
+
+    /// The session goes on as it was. A hold stays ours alone; a resumption that the peer refuses is none, unless there
+    /// is no agent any more who could ask for it again.
     pub(super) fn renegotiation_failed(&mut self, context: &mut Context) {
         if self.offering != Offering::Reinvite {
             return;
@@ -100,7 +110,7 @@ impl Established {
         self.offering = Offering::Nothing;
         self.trunk.withdraw();
         let described = self.trunk.direction();
-        if !self.hold.agent && described != Direction::SendRecv {
+        if !self.hold.agent && described != Direction::SendRecv && context.partner.is_none() {
             self.set_agents_hold(true, context);
         }
     }

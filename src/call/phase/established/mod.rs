@@ -149,6 +149,10 @@ impl Established {
                 self.renegotiation_failed(context);
                 self.into_phase()
             }
+            sip::Event::RenegotiationOvertaken { .. } => {
+                self.renegotiation_overtaken(context);
+                self.into_phase()
+            }
             sip::Event::Referred { to, .. } => {
                 self.referred(&to, context, now);
                 self.into_phase()

@@ -93,7 +93,7 @@ impl InviteUsage {
 
     fn drop_wanted(&mut self, is_stale: impl FnOnce(&mut Wanted) -> bool) {
         if self.offers.wanted.take_if(is_stale).is_some_and(|wanted| wanted.sdp.is_some()) {
-            self.renegotiation_failed(StatusCode::REQUEST_PENDING);
+            self.tell(Event::RenegotiationOvertaken { leg: self.leg });
         }
         self.timers.stop(UsageTimer::RetryOffer);
     }

@@ -37,7 +37,9 @@ impl Account {
     fn hear(&mut self, event: &Event) {
         match event {
             Event::Invited(invitation) => self.leg = Some(invitation.leg),
-            Event::Renegotiated { .. } | Event::RenegotiationFailed { .. } => self.settled += 1,
+            Event::Renegotiated { .. } | Event::RenegotiationFailed { .. } | Event::RenegotiationOvertaken { .. } => {
+                self.settled += 1;
+            }
             Event::ReferProgressed { is_over, .. } => self.transferred += usize::from(*is_over),
             Event::Ended { .. } | Event::Cancelled { .. } | Event::Refused { .. } => self.ended += 1,
             Event::Acknowledged { .. }
@@ -66,6 +68,7 @@ fn reaction(event: &Event, rng: &mut StdRng) -> Option<Command> {
         | Event::Refused { .. }
         | Event::Renegotiated { .. }
         | Event::RenegotiationFailed { .. }
+        | Event::RenegotiationOvertaken { .. }
         | Event::ReferProgressed { .. }
         | Event::InfoReceived { .. }
         | Event::Ended { .. } => None,

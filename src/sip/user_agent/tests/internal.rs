@@ -174,7 +174,7 @@ fn each_side_changes_the_session_and_of_two_at_once_one_waits() {
         }
     }
     // Who did not make the Call-ID goes first (RFC 3261 14.1).
-    assert_eq!(told, ["a renegotiation failed 491", "a reinvited", "b renegotiated", "a acknowledged"]);
+    assert_eq!(told, ["a renegotiation overtaken", "a reinvited", "b renegotiated", "a acknowledged"]);
     world.command(0, Command::Bye { leg: callee, reason: None });
     world.settle();
     world.assert_idle();

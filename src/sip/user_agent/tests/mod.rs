@@ -106,6 +106,7 @@ pub(super) fn word(event: &Event) -> String {
         Event::Reinvited { .. } => "reinvited".to_owned(),
         Event::Renegotiated { .. } => "renegotiated".to_owned(),
         Event::RenegotiationFailed { status, .. } => format!("renegotiation failed {}", status.as_u16()),
+        Event::RenegotiationOvertaken { .. } => "renegotiation overtaken".to_owned(),
         Event::Referred { to, .. } => format!("referred to {}", to.user),
         Event::ReferProgressed { status, is_over, .. } => {
             format!("refer {}{}", status.as_u16(), if *is_over { " over" } else { "" })
