@@ -1,3 +1,3 @@
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| tandem::fuzz::sip_message(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| tandem::fuzz::signaling::sip_message(data));
