@@ -31,6 +31,7 @@ use crate::sip;
 use crate::sip::Invitation;
 use crate::sip::Refusal;
 use crate::sip::StatusCode;
+use crate::worker;
 
 /// What a new call stands on.
 #[derive(Debug, Clone)]
@@ -113,6 +114,9 @@ impl Call {
             | Input::Partner { .. }
             | Input::Shutdown => None,
         };
+        if let Input::Worker(worker::Event { leg: Some(leg), kind: worker::EventKind::Stats(stats), .. }) = &input {
+            self.context.note_quality(*leg, &stats.quality);
+        }
         if let Input::SpareLeg(leg) = input {
             self.context.spare_leg = Some(leg);
             return;
@@ -246,6 +250,7 @@ fn inbound_record(ground: &Ground, invitation: &Invitation, now: Instant) -> Cal
         recording_exception: None,
         srtp_downgraded: false,
         joined_with: None,
+        quality: None,
     }
 }
 
@@ -270,5 +275,6 @@ fn outbound_record(ground: &Ground, trunk: TrunkName, number: String, now: Insta
         recording_exception: None,
         srtp_downgraded: false,
         joined_with: None,
+        quality: None,
     }
 }

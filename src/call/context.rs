@@ -256,6 +256,16 @@ impl Context {
         if *trunk == self.record.trunk { self.trunk.transfer } else { TransferMethod::Bridge }
     }
 
+    /// Keeps how a leg was, of the two that talk.
+    pub fn note_quality(&mut self, leg: LegId, quality: &worker::LegQuality) {
+        let (is_agent, is_trunk) = (leg == self.ids.agent_leg, leg == self.ids.trunk_leg);
+        if (is_agent || is_trunk) && *quality != worker::LegQuality::default() {
+            let known = self.record.quality.get_or_insert_default();
+            let known = if is_agent { &mut known.agent } else { &mut known.trunk };
+            known.take(quality);
+        }
+    }
+
     /// Asks the recorder.
     pub fn recorder(&mut self, command: recording::Command) {
         self.outputs.push_back(Output::Recorder(command));

@@ -6,6 +6,7 @@ use serde::Deserialize;
 use serde::Serialize;
 
 use crate::call::CallIds;
+use crate::call::CallQuality;
 use crate::call::Cause;
 use crate::clock::WallTime;
 use crate::ids::CallId;
@@ -20,7 +21,7 @@ use crate::recording::serial::as_ns_option;
 use crate::sip::Invitation;
 
 /// One call, for the index. Written when it begins to ring, when it is answered and when it has ended.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct CallRecord {
     /// The call.
     pub call: CallId,
@@ -66,6 +67,9 @@ pub struct CallRecord {
     /// The call that it was joined to when its agent left.
     #[serde(default)]
     pub joined_with: Option<CallId>,
+    /// How good it was; `None` where nothing was to rate.
+    #[serde(default)]
+    pub quality: Option<CallQuality>,
 }
 
 /// The record of a call that was refused before anything was rung.
@@ -90,5 +94,6 @@ pub fn refused_at_the_door(ids: CallIds, invitation: &Invitation, cause: Cause, 
         recording_exception: None,
         srtp_downgraded: false,
         joined_with: None,
+        quality: None,
     }
 }

@@ -2,6 +2,7 @@
 
 pub mod hold_music;
 pub mod pipeline;
+pub mod quality;
 pub mod tap;
 pub mod vocabulary;
 

@@ -326,6 +326,7 @@ impl Pipeline {
             jitter_ms: self.from_trunk.jitter_ms(),
             rtt_ms: self.reports.rtt.map(|rtt| rtt.as_secs_f32() * 1_000.0),
             remote_loss: self.reports.remote_loss,
+            remote_jitter_ms: self.reports.remote_jitter_ms,
         }
     }
 
@@ -341,6 +342,7 @@ impl Pipeline {
             jitter_ms: self.from_peer.jitter_ms(),
             rtt_ms: None,
             remote_loss: None,
+            remote_jitter_ms: None,
         }
     }
 

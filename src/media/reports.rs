@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use rand::RngCore;
 
+use crate::media::quality::milliseconds;
 use crate::media::vocabulary::Bytes;
 use crate::media::vocabulary::DATAGRAM_BYTES_MAX;
 use crate::rtp::receive_stream::Reception;
@@ -36,6 +37,7 @@ pub(crate) struct Reports {
     packets_reported: u32,
     pub(crate) rtt: Option<Duration>,
     pub(crate) remote_loss: Option<f32>,
+    pub(crate) remote_jitter_ms: Option<f32>,
 }
 
 /// What our own stream adds to a report.
@@ -69,6 +71,7 @@ impl Reports {
             packets_reported: 0,
             rtt: None,
             remote_loss: None,
+            remote_jitter_ms: None,
         }
     }
 
@@ -125,6 +128,7 @@ impl Reports {
             }
             for block in report.blocks().filter(|block| block.ssrc == our_ssrc) {
                 self.remote_loss = Some(f32::from(block.fraction_lost) / 256.0);
+                self.remote_jitter_ms = Some(milliseconds(block.jitter, 8_000));
                 self.rtt = round_trip(&block, self.ntp(now)).or(self.rtt);
             }
         }

@@ -288,4 +288,6 @@ pub struct LegCounters {
     pub rtt_ms: Option<f32>,
     /// Loss that the peer reports of our packets, 0.0–1.0, where known (trunk only).
     pub remote_loss: Option<f32>,
+    /// Jitter that the peer reports of our packets, in milliseconds, where known (trunk only).
+    pub remote_jitter_ms: Option<f32>,
 }

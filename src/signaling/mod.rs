@@ -319,6 +319,8 @@ pub struct Quality {
     pub loss: f32,
     /// Round-trip time between browser and gateway in milliseconds, where known.
     pub rtt_ms: Option<f32>,
+    /// Mean opinion score of the browser's sound as it reached the gateway, 1.0–4.4, estimated; `None` where none came.
+    pub mos: Option<f32>,
 }
 
 /// A refused request: JSON-RPC's error, with a stable code.

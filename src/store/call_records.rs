@@ -1,6 +1,7 @@
 //! One row for each call, written when the call begins, is answered and ends.
 
 use async_trait::async_trait;
+use sqlx::types::Json;
 
 use crate::call::CallRecord;
 use crate::call::io;
@@ -38,8 +39,8 @@ impl CallRecords {
         let upsert = sqlx::query!(
             "INSERT INTO call_record AS call (call_id, started_at, node_id, session_id, direction, trunk, remote_number, remote_name, \
              called_number, agent, agent_user, answered_at, ended_at, outcome, sip_status, q850, recording_id, recording_exception, \
-             srtp_downgraded, joined_with) \
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20) \
+             srtp_downgraded, joined_with, quality) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21) \
              ON CONFLICT (call_id, started_at) DO UPDATE SET agent = coalesce(EXCLUDED.agent, call.agent), \
              agent_user = coalesce(EXCLUDED.agent_user, call.agent_user), answered_at = coalesce(EXCLUDED.answered_at, call.answered_at), \
              ended_at = coalesce(EXCLUDED.ended_at, call.ended_at), outcome = coalesce(EXCLUDED.outcome, call.outcome), \
@@ -47,7 +48,8 @@ impl CallRecords {
              recording_id = coalesce(EXCLUDED.recording_id, call.recording_id), \
              recording_exception = coalesce(EXCLUDED.recording_exception, call.recording_exception), \
              srtp_downgraded = call.srtp_downgraded OR EXCLUDED.srtp_downgraded, \
-             joined_with = coalesce(EXCLUDED.joined_with, call.joined_with)",
+             joined_with = coalesce(EXCLUDED.joined_with, call.joined_with), \
+             quality = coalesce(EXCLUDED.quality, call.quality)",
             record.call.as_uuid(),
             record.started.to_utc(),
             node.as_bytes().as_slice(),
@@ -67,7 +69,8 @@ impl CallRecords {
             record.recording.map(RecordingId::as_uuid),
             record.recording_exception.as_deref().map(clean),
             record.srtp_downgraded,
-            record.joined_with.map(CallId::as_uuid)
+            record.joined_with.map(CallId::as_uuid),
+            record.quality.map(Json) as _
         );
         within(upsert.execute(self.pool.connections())).await?;
         Ok(())

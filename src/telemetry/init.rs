@@ -1,5 +1,6 @@
 //! Starts logging and metrics for the process.
 
+use metrics_exporter_prometheus::Matcher;
 use metrics_exporter_prometheus::PrometheusBuilder;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tracing_subscriber::EnvFilter;
@@ -54,7 +55,12 @@ pub fn init(config: &Config) -> Result<PrometheusHandle, InitError> {
         Format::Text => lines.with_ansi(false).try_init(),
         Format::Json => lines.json().flatten_event(true).try_init(),
     };
-    let handle = PrometheusBuilder::new().install_recorder().map_err(InitError::Metrics)?;
+    let mut exporter = PrometheusBuilder::new();
+    for (name, bounds) in metrics::histograms() {
+        let name = Matcher::Full(name.to_owned());
+        exporter = exporter.set_buckets_for_metric(name, bounds).map_err(InitError::Metrics)?;
+    }
+    let handle = exporter.install_recorder().map_err(InitError::Metrics)?;
     metrics::describe();
     Ok(handle)
 }

@@ -3,12 +3,14 @@
 use metrics::Unit;
 
 /// What a metric counts or measures.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Kind {
     /// Only grows.
     Counter,
     /// Goes up and down.
     Gauge,
+    /// How often it was at most each of these.
+    Histogram(&'static [f64]),
 }
 
 /// One row of the table.
@@ -84,6 +86,14 @@ pub const MEDIA_PACKETS_DROPPED: Metric = counter(
     "leg",
     "media packets dropped: wrong source, malformed, not authentic, for a joined call that is not there",
 );
+/// How good each direction of each leg was, over stretches of some seconds.
+pub const MEDIA_MOS: Metric = Metric {
+    name: "tandem_media_mos",
+    kind: Kind::Histogram(&[1.5, 2.0, 2.5, 3.0, 3.5, 4.0, 4.3]),
+    unit: Unit::Count,
+    labels: "leg,direction",
+    meaning: "estimated mean opinion score of a direction of a leg, over stretches of some seconds",
+};
 /// Events that an operator must look at.
 pub const ALARMS: Metric = counter("tandem_alarms_total", "what", "events that an operator must look at");
 
@@ -102,6 +112,7 @@ pub const METRICS: &[Metric] = &[
     TRUNK_TARGET_UP,
     TRUNK_LINES,
     MEDIA_PACKETS_DROPPED,
+    MEDIA_MOS,
     ALARMS,
 ];
 
@@ -111,6 +122,15 @@ pub(super) fn describe() {
         match metric.kind {
             Kind::Counter => metrics::describe_counter!(metric.name, metric.unit, metric.meaning),
             Kind::Gauge => metrics::describe_gauge!(metric.name, metric.unit, metric.meaning),
+            Kind::Histogram(_) => metrics::describe_histogram!(metric.name, metric.unit, metric.meaning),
         }
     }
+}
+
+/// The names of the histograms, and the upper bounds of their buckets.
+pub(super) fn histograms() -> impl Iterator<Item = (&'static str, &'static [f64])> {
+    METRICS.iter().filter_map(|metric| match metric.kind {
+        Kind::Histogram(bounds) => Some((metric.name, bounds)),
+        Kind::Counter | Kind::Gauge => None,
+    })
 }

@@ -15,6 +15,8 @@ use crate::ids::{CallId, LegId};
 pub use crate::media::tap::TapId;
 
 pub use crate::codec::TrunkCodec;
+pub use crate::media::quality::LegQuality;
+pub use crate::media::quality::StreamQuality;
 pub use crate::rtp::srtp::MasterKey;
 pub use crate::rtp::srtp::SrtpKeys;
 pub use crate::rtp::srtp::SrtpSuite;
@@ -367,4 +369,6 @@ pub struct LegStats {
     pub rtt_ms: Option<f32>,
     /// Loss that the peer reports of our packets, 0.0–1.0, where known.
     pub remote_loss: Option<f32>,
+    /// How both directions were since the statistics before these.
+    pub quality: LegQuality,
 }

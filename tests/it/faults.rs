@@ -121,6 +121,9 @@ async fn a_call_outlives_its_database_and_is_indexed_when_it_is_back() {
     });
     assert_eq!(recordings.await, [id]);
     assert_eq!(rows(&url, "SELECT 1 FROM call_record").await.len(), 1);
+    let rated = "SELECT 1 FROM call_record WHERE (quality #>> '{trunk,received,mos_min}')::real > 4.2 \
+                 AND (quality #>> '{agent,received,mos_min}')::real > 4.2";
+    assert_eq!(rows(&url, rated).await.len(), 1, "a call over loopback is a good one");
     stage.strike().await;
 }
 

@@ -4,8 +4,10 @@ use std::time::Duration;
 
 use sqlx::{Connection, PgConnection};
 use tandem::auth::io::audit::{AuditAction, AuditEntry, AuditLog};
+use tandem::call::CallQuality;
 use tandem::call::CallRecord;
 use tandem::call::io::records::CallRecords as _;
+use tandem::call::quality::{LegSummary, StreamSummary};
 use tandem::clock::WallTime;
 use tandem::demo::servers::PostgresServer;
 use tandem::ids::{CallId, Extension, NodeId, RecordingId, SessionId, TrunkName};
@@ -439,13 +441,18 @@ async fn a_call_record_grows_and_nothing_known_is_unwritten() {
         recording_exception: None,
         srtp_downgraded: false,
         joined_with: None,
+        quality: None,
     };
+    let stream = StreamSummary { stretches: 2, loss: 0.25, jitter_ms_max: 8.0, mos: 4.0, mos_min: 3.5 };
+    let trunk = LegSummary { received: Some(stream), sent: None };
+    let quality = CallQuality { agent: LegSummary::default(), trunk };
     let over = CallRecord {
         answered: Some(NOON.after(Duration::from_secs(2))),
         ended: Some(NOON.after(Duration::from_secs(9))),
         end_reason: Some("hangup".into()),
         srtp_downgraded: true,
         joined_with: Some(CallId::from_uuid(Uuid::from_u128(6))),
+        quality: Some(quality),
         sip_status: Some(200),
         q850: Some(16),
         ..begun.clone()
@@ -454,7 +461,7 @@ async fn a_call_record_grows_and_nothing_known_is_unwritten() {
         records.upsert(row).await.unwrap();
     }
     let same = "SELECT count(*) FROM call_record WHERE outcome = 'hangup' AND srtp_downgraded AND q850 = 16 AND ended_at - answered_at = interval '7 seconds' \
-                AND octet_length(node_id) = 16";
+                AND octet_length(node_id) = 16 AND (quality #>> '{trunk,received,mos_min}')::real = 3.5";
     assert_eq!(count(&server, same).await, 1);
     assert_eq!(count(&server, "SELECT count(*) FROM call_record").await, 1);
 }

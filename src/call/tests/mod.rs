@@ -10,6 +10,7 @@ mod holding;
 mod inbound;
 mod moving;
 mod outbound;
+mod quality;
 mod reattaching;
 mod transferring;
 

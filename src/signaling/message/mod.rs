@@ -213,7 +213,7 @@ mod tests {
 
     #[test]
     fn a_notification_carries_its_number_in_its_parameters() {
-        let quality = Quality { jitter_ms: 2.0, loss: 0.0, rtt_ms: None };
+        let quality = Quality { jitter_ms: 2.0, loss: 0.0, rtt_ms: None, mos: Some(4.25) };
         let body = ServerNotification::new(7, Notification::Quality { call: call(), quality });
         let wire: Value = serde_json::from_str(&notification(&body)).unwrap();
         assert_eq!(wire["jsonrpc"], "2.0");

@@ -2,6 +2,9 @@
 
 use std::time::Instant;
 
+use crate::media::quality::LegMeter;
+use crate::media::quality::Reported;
+use crate::media::quality::milliseconds;
 use crate::media::vocabulary::LegCounters;
 use crate::media::vocabulary::PeerAudio;
 use crate::media::vocabulary::PeerCodec;
@@ -25,11 +28,12 @@ pub(super) struct Agent {
     pub(super) muted: bool,
     /// What the pipeline had counted of this leg when a partner took its place.
     pub(super) counted: LegCounters,
+    meter: LegMeter,
 }
 
 impl Agent {
     pub(super) fn new(peer: Peer) -> Self {
-        Self { peer, negotiated: None, muted: false, counted: LegCounters::default() }
+        Self { peer, negotiated: None, muted: false, counted: LegCounters::default(), meter: LegMeter::default() }
     }
 
     /// What the pipeline sends to this browser, once that is known.
@@ -58,8 +62,12 @@ impl Agent {
     }
 
     /// The leg's figures: what the pipeline counted of it, and what only the transport knows.
-    pub(super) fn stats(&self, counted: &LegCounters) -> LegStats {
+    pub(super) fn stats(&mut self, counted: &LegCounters) -> LegStats {
         let transport = self.peer.stats();
+        let clock_hz = self.audio().map_or(48_000, |audio| audio.codec.clock_hz());
+        let jitter_ms = transport.remote_jitter_clock_units.map(|units| milliseconds(units, clock_hz));
+        let reported = Reported { loss: transport.remote_loss, jitter_ms, rtt_ms: transport.rtt_ms };
+        let quality = self.meter.take(counted, reported);
         LegStats {
             packets_received: counted.packets_received,
             packets_sent: counted.packets_sent,
@@ -70,6 +78,7 @@ impl Agent {
             jitter_ms: counted.jitter_ms,
             rtt_ms: transport.rtt_ms,
             remote_loss: transport.remote_loss,
+            quality,
         }
     }
 }

@@ -150,14 +150,14 @@ impl Session {
 
     fn report_agent(&mut self, leg: LegId) {
         let live = (self.near == Near::Browser(leg)).then(|| self.pipeline.peer_stats());
-        if let Some(stats) = self.agents.get(&leg).map(|agent| agent.stats(&live.unwrap_or(agent.counted))) {
+        if let Some(stats) = self.agents.get_mut(&leg).map(|agent| agent.stats(&live.unwrap_or(agent.counted))) {
             self.event(Some(leg), EventKind::Stats(stats));
         }
     }
 
     fn report_trunk(&mut self, leg: LegId) {
         let counted = if self.active_trunk == Some(leg) { self.pipeline.trunk_stats() } else { LegCounters::default() };
-        if let Some(stats) = self.trunks.get(&leg).map(|trunk| trunk.stats(&counted)) {
+        if let Some(stats) = self.trunks.get_mut(&leg).map(|trunk| trunk.stats(&counted)) {
             self.event(Some(leg), EventKind::Stats(stats));
         }
     }

@@ -7,6 +7,8 @@ use std::time::Instant;
 use super::srtp::Contexts;
 use super::srtp::open;
 use crate::limits::SIP_EARLY_DIALOGS_MAX;
+use crate::media::quality::LegMeter;
+use crate::media::quality::Reported;
 use crate::media::vocabulary::Bytes;
 use crate::media::vocabulary::LegCounters;
 use crate::media::vocabulary::TrunkAudio;
@@ -41,6 +43,7 @@ pub(super) struct Trunk {
     early: u64,
     unexpected: Rejected,
     forged: Rejected,
+    meter: LegMeter,
 }
 
 /// A phone that rings too, and may play something.
@@ -257,7 +260,9 @@ impl Trunk {
         })
     }
 
-    pub(super) const fn stats(&self, counted: &LegCounters) -> LegStats {
+    pub(super) fn stats(&mut self, counted: &LegCounters) -> LegStats {
+        let LegCounters { remote_loss: loss, remote_jitter_ms: jitter_ms, rtt_ms, .. } = *counted;
+        let quality = self.meter.take(counted, Reported { loss, jitter_ms, rtt_ms });
         let (unexpected, forged) = (self.unexpected.packets, self.forged.packets);
         LegStats {
             packets_received: counted.packets_received,
@@ -269,6 +274,7 @@ impl Trunk {
             jitter_ms: counted.jitter_ms,
             rtt_ms: counted.rtt_ms,
             remote_loss: counted.remote_loss,
+            quality,
         }
     }
 }

@@ -20,7 +20,11 @@ loss: number,
 /**
  * Round-trip time between browser and gateway in milliseconds, where known.
  */
-rtt_ms: number | null, };
+rtt_ms: number | null, 
+/**
+ * Mean opinion score of the browser's sound as it reached the gateway, 1.0–4.4, estimated; `None` where none came.
+ */
+mos: number | null, };
 
 /**
  * A request of a client: JSON-RPC's `method` and `params`.

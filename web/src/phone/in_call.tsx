@@ -188,7 +188,7 @@ function QualityBadge({ call }: { call: Call }) {
   const { sample, troubles, upstream } = call;
   if (!sample) return <span class="badge">{words.qualityMeasuring}</span>;
   const [first] = troubles;
-  const heardBadly = upstream !== null && (upstream.loss > 0.03 || upstream.jitter_ms > 60);
+  const heardBadly = upstream !== null && (upstream.loss > 0.03 || upstream.jitter_ms > 60 || (upstream.mos ?? 5) < 3);
   const text = first ? TROUBLE_WORDS[first] : heardBadly ? words.qualityUpstream : words.qualityGood;
   const level = first === 'silent' || first === 'mos' ? 'bad' : first || heardBadly ? 'fair' : 'good';
   const rtt = sample.rttMs === null ? '–' : `${Math.round(sample.rttMs)} ms`;

@@ -38,6 +38,13 @@ describe('quality', () => {
     expect(meanOpinion(500, 1, 5000)).toBeGreaterThanOrEqual(1);
   });
 
+  it('scores as the gateway does', () => {
+    expect(meanOpinion(0, 0, null)).toBeCloseTo(4.4, 2);
+    expect(meanOpinion(3, 0, 20)).toBeCloseTo(4.39, 2);
+    expect(meanOpinion(3, 0.05, 20)).toBeCloseTo(3.89, 2);
+    expect(meanOpinion(3, 0.2, 900)).toBeCloseTo(1, 2);
+  });
+
   it('reads the figures of a peer connection', () => {
     const report = new Map<string, unknown>([
       ['a', { type: 'inbound-rtp', kind: 'audio', packetsReceived: 9, packetsLost: 1, jitter: 0.004 }],

@@ -21,13 +21,13 @@ export interface Counters {
   rttMs: number | null;
 }
 
-/** A simplified E-model (ITU-T G.107): delay and loss to a mean opinion score. */
+/** A simplified E-model (ITU-T G.107): delay and loss to a mean opinion score. The gateway's is the same (docs/quality.md). */
 export function meanOpinion(jitterMs: number, loss: number, rttMs: number | null): number {
   const delay = (rttMs ?? 0) / 2 + 2 * jitterMs + 20;
   const delayed = 0.024 * delay + (delay > 177.3 ? 0.11 * (delay - 177.3) : 0);
-  const lost = (95 * loss * 100) / (loss * 100 + 17.3);
+  const lost = (95 * loss * 100) / (loss * 100 + 25.1);
   const r = Math.max(0, Math.min(93.2, 93.2 - delayed - lost));
-  return 1 + 0.035 * r + 7e-6 * r * (r - 60) * (100 - r);
+  return Math.max(1, 1 + 0.035 * r + 7e-6 * r * (r - 60) * (100 - r));
 }
 
 const EXCEEDS: Record<Exclude<Trouble, 'silent'>, (sample: Sample) => boolean> = {

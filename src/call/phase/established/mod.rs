@@ -344,8 +344,7 @@ fn connect(trunk: &TrunkLeg, context: &mut Context) {
 }
 
 fn quality(stats: &worker::LegStats) -> Quality {
-    let expected = stats.packets_received.saturating_add(stats.packets_lost);
-    #[expect(clippy::cast_precision_loss, reason = "a share for people to read")]
-    let loss = if expected == 0 { 0.0 } else { stats.packets_lost as f32 / expected as f32 };
-    Quality { jitter_ms: stats.jitter_ms, loss, rtt_ms: stats.rtt_ms }
+    let received = stats.quality.received;
+    let loss = received.map_or(0.0, |received| received.loss);
+    Quality { jitter_ms: stats.jitter_ms, loss, rtt_ms: stats.rtt_ms, mos: received.map(|received| received.mos) }
 }

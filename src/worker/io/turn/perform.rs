@@ -14,6 +14,7 @@ use crate::ids::CallId;
 use crate::ids::LegId;
 use crate::limits::WORKER_EVENTS;
 use crate::media::tap::TapFrame;
+use crate::telemetry::metrics::MEDIA_MOS;
 use crate::telemetry::metrics::MEDIA_PACKETS_DROPPED;
 use crate::worker::Event;
 use crate::worker::EventKind;
@@ -42,7 +43,7 @@ impl Turn {
             Output::ToPartner { partner, worker, packet } => self.cross(call, partner, worker, &packet),
             Output::Tap(frame) => self.record(call, frame, now),
             Output::Event(event) => {
-                self.count_dropped(&event);
+                self.measure(&event);
                 self.log_rejected(&event, now);
                 self.emit(event);
             }
@@ -143,14 +144,19 @@ impl Turn {
         self.emit(Event { call, leg: None, kind: EventKind::Closed });
     }
 
-    /// A leg's statistics say what it dropped since it began; the metrics get what is new of that.
-    fn count_dropped(&mut self, event: &Event) {
+    /// A leg's statistics say what it dropped since it began, and how it was since the last: the metrics get what is new.
+    fn measure(&mut self, event: &Event) {
         let (Some(leg), EventKind::Stats(stats)) = (event.leg, &event.kind) else { return };
         let Some(slot) = self.sessions.get_mut(&event.call) else { return };
         let before = slot.counted.insert(leg, stats.packets_dropped).unwrap_or(0);
         let new = stats.packets_dropped.saturating_sub(before);
         let side = if slot.trunks.contains_key(&leg) { "trunk" } else { "agent" };
         metrics::counter!(MEDIA_PACKETS_DROPPED.name, "leg" => side).increment(new);
+        for (direction, stream) in [("received", stats.quality.received), ("sent", stats.quality.sent)] {
+            if let Some(stream) = stream {
+                metrics::histogram!(MEDIA_MOS.name, "leg" => side, "direction" => direction).record(stream.mos);
+            }
+        }
     }
 
     /// In order, and without waiting. Statistics are the first to go when too many events wait.

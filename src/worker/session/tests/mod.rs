@@ -3,6 +3,7 @@
 mod bridge;
 mod joined;
 mod joined_hold;
+mod quality;
 mod trunk;
 
 use super::*;
