@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use crate::media::quality::LegMeter;
+use crate::media::quality::LegQuality;
 use crate::media::quality::Reported;
 use crate::media::quality::milliseconds;
 use crate::media::vocabulary::LegCounters;
@@ -28,12 +28,11 @@ pub(super) struct Agent {
     pub(super) muted: bool,
     /// What the pipeline had counted of this leg when a partner took its place.
     pub(super) counted: LegCounters,
-    meter: LegMeter,
 }
 
 impl Agent {
     pub(super) fn new(peer: Peer) -> Self {
-        Self { peer, negotiated: None, muted: false, counted: LegCounters::default(), meter: LegMeter::default() }
+        Self { peer, negotiated: None, muted: false, counted: LegCounters::default() }
     }
 
     /// What the pipeline sends to this browser, once that is known.
@@ -61,13 +60,17 @@ impl Agent {
         self.peer.write_rtp(&RtpOut { payload_type, sequence, timestamp, marker, payload: &packet.payload }, now);
     }
 
-    /// The leg's figures: what the pipeline counted of it, and what only the transport knows.
-    pub(super) fn stats(&mut self, counted: &LegCounters) -> LegStats {
+    /// What the browser reports of our packets.
+    pub(super) fn reported(&self) -> Reported {
         let transport = self.peer.stats();
         let clock_hz = self.audio().map_or(48_000, |audio| audio.codec.clock_hz());
         let jitter_ms = transport.remote_jitter_clock_units.map(|units| milliseconds(units, clock_hz));
-        let reported = Reported { loss: transport.remote_loss, jitter_ms, rtt_ms: transport.rtt_ms };
-        let quality = self.meter.take(counted, reported);
+        Reported { loss: transport.remote_loss, jitter_ms, rtt_ms: transport.rtt_ms }
+    }
+
+    /// The leg's figures: what the pipeline counted of it, and what only the transport knows.
+    pub(super) fn stats(&self, counted: &LegCounters, quality: LegQuality) -> LegStats {
+        let transport = self.peer.stats();
         LegStats {
             packets_received: counted.packets_received,
             packets_sent: counted.packets_sent,

@@ -8,6 +8,8 @@ use super::agent;
 use super::partner::Near;
 use super::trunk::Outgoing;
 use crate::ids::LegId;
+use crate::media::quality::LegQuality;
+use crate::media::quality::Reported;
 use crate::media::vocabulary;
 use crate::media::vocabulary::LegCounters;
 use crate::media::vocabulary::Side;
@@ -149,16 +151,25 @@ impl Session {
     }
 
     fn report_agent(&mut self, leg: LegId) {
-        let live = (self.near == Near::Browser(leg)).then(|| self.pipeline.peer_stats());
-        if let Some(stats) = self.agents.get_mut(&leg).map(|agent| agent.stats(&live.unwrap_or(agent.counted))) {
-            self.event(Some(leg), EventKind::Stats(stats));
-        }
+        let Some(agent) = self.agents.get(&leg) else { return };
+        let stats = if self.near == Near::Browser(leg) {
+            let counted = self.pipeline.peer_stats();
+            agent.stats(&counted, self.near_meter.take(&counted, agent.reported()))
+        } else {
+            agent.stats(&agent.counted, LegQuality::default())
+        };
+        self.event(Some(leg), EventKind::Stats(stats));
     }
 
     fn report_trunk(&mut self, leg: LegId) {
-        let counted = if self.active_trunk == Some(leg) { self.pipeline.trunk_stats() } else { LegCounters::default() };
-        if let Some(stats) = self.trunks.get_mut(&leg).map(|trunk| trunk.stats(&counted)) {
-            self.event(Some(leg), EventKind::Stats(stats));
-        }
+        let Some(trunk) = self.trunks.get(&leg) else { return };
+        let stats = if self.active_trunk == Some(leg) {
+            let counted = self.pipeline.trunk_stats();
+            let LegCounters { remote_loss: loss, remote_jitter_ms: jitter_ms, rtt_ms, .. } = counted;
+            trunk.stats(&counted, self.trunk_meter.take(&counted, Reported { loss, jitter_ms, rtt_ms }))
+        } else {
+            trunk.stats(&LegCounters::default(), LegQuality::default())
+        };
+        self.event(Some(leg), EventKind::Stats(stats));
     }
 }

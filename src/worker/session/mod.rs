@@ -36,6 +36,7 @@ use crate::ids::CallId;
 use crate::ids::LegId;
 use crate::limits::SESSION_LEGS_MAX;
 use crate::media::pipeline::Pipeline;
+use crate::media::quality::LegMeter;
 use crate::media::tap::TapId;
 use crate::webrtc;
 use crate::webrtc::Peer;
@@ -67,6 +68,9 @@ pub struct Session {
     held: bool,
     tap: Option<TapId>,
     stats_at: Instant,
+    /// Of whatever the pipeline has on that side: it counts on where a leg takes another's place.
+    near_meter: LegMeter,
+    trunk_meter: LegMeter,
     ended: bool,
     outputs: VecDeque<Output>,
 }
@@ -93,6 +97,8 @@ impl Session {
             held: false,
             tap: None,
             stats_at: now + STATS_INTERVAL,
+            near_meter: LegMeter::default(),
+            trunk_meter: LegMeter::default(),
             ended: false,
             outputs: VecDeque::new(),
         })

@@ -7,8 +7,7 @@ use std::time::Instant;
 use super::srtp::Contexts;
 use super::srtp::open;
 use crate::limits::SIP_EARLY_DIALOGS_MAX;
-use crate::media::quality::LegMeter;
-use crate::media::quality::Reported;
+use crate::media::quality::LegQuality;
 use crate::media::vocabulary::Bytes;
 use crate::media::vocabulary::LegCounters;
 use crate::media::vocabulary::TrunkAudio;
@@ -43,7 +42,6 @@ pub(super) struct Trunk {
     early: u64,
     unexpected: Rejected,
     forged: Rejected,
-    meter: LegMeter,
 }
 
 /// A phone that rings too, and may play something.
@@ -260,9 +258,7 @@ impl Trunk {
         })
     }
 
-    pub(super) fn stats(&mut self, counted: &LegCounters) -> LegStats {
-        let LegCounters { remote_loss: loss, remote_jitter_ms: jitter_ms, rtt_ms, .. } = *counted;
-        let quality = self.meter.take(counted, Reported { loss, jitter_ms, rtt_ms });
+    pub(super) const fn stats(&self, counted: &LegCounters, quality: LegQuality) -> LegStats {
         let (unexpected, forged) = (self.unexpected.packets, self.forged.packets);
         LegStats {
             packets_received: counted.packets_received,

@@ -1,6 +1,7 @@
 //! What the statistics say of how a leg was.
 
 use super::*;
+use crate::media::quality::LegQuality;
 use crate::rtp::packet::Header;
 use crate::rtp::rtcp::CompoundWriter;
 use crate::rtp::rtcp::report::ReportBlock;
@@ -37,6 +38,31 @@ fn report(world: &World) -> Vec<u8> {
     bytes[..length].to_vec()
 }
 
+fn rated(world: &World, trunk: LegId) -> Vec<LegQuality> {
+    let of_trunk = world.events.iter().filter_map(|(leg, kind)| match kind {
+        EventKind::Stats(stats) if *leg == Some(trunk) => Some(stats.quality),
+        _ => None,
+    });
+    of_trunk.collect()
+}
+
+#[test]
+fn a_leg_that_takes_anothers_place_is_not_rated_for_what_that_one_was() {
+    let mut world = World::new();
+    world.connect_browser();
+    let (call, first) = (world.call, world.bind_trunk());
+    world.command(Command::ConnectTrunk { call, leg: first, media: media() });
+    world.command(Command::SetGate { call, gate: Gate { to_trunk: true, to_agent: true } });
+    five_seconds(&mut world, first, 0, true);
+    let second = world.bind_trunk();
+    world.command(Command::ConnectTrunk { call, leg: second, media: media() });
+    five_seconds(&mut world, second, 250, false);
+    let (left, taken) = (rated(&world, first), rated(&world, second));
+    assert!(left[0].received.is_some() && left[1..].iter().all(|quality| *quality == LegQuality::default()));
+    let taken = taken.last().and_then(|quality| quality.received).unwrap();
+    assert!(taken.loss < 0.01, "{taken:?}");
+}
+
 #[test]
 fn each_stretch_is_rated_for_itself_in_both_directions() {
     let mut world = World::new();
@@ -48,11 +74,7 @@ fn each_stretch_is_rated_for_itself_in_both_directions() {
     let bytes = report(&world);
     world.hand_over(trunk, true, "192.0.2.9:6001", &bytes);
     five_seconds(&mut world, trunk, 250, false);
-    let rated = world.events.iter().filter_map(|(leg, kind)| match kind {
-        EventKind::Stats(stats) if *leg == Some(trunk) => Some(stats.quality),
-        _ => None,
-    });
-    let rated: Vec<_> = rated.collect();
+    let rated = rated(&world, trunk);
     let [bad, good] = rated.as_slice() else { panic!("{rated:?}") };
     let (bad, good, sent) = (bad.received.unwrap(), good.received.unwrap(), good.sent);
     assert!((bad.loss - 0.1).abs() < 0.02 && bad.mos < 3.6, "{bad:?}");
