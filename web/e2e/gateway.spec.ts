@@ -1,6 +1,16 @@
 import { expect, type Page } from '@playwright/test';
 import { align, bursts, findTone, onsets, peak, readWav } from './audio';
-import { CALLER, heardInPage, logIn, microphones, Officer, sentByPage, speakersPlay, test } from './real';
+import {
+  CALLER,
+  countBandwidths,
+  heardInPage,
+  logIn,
+  microphones,
+  Officer,
+  sentByPage,
+  speakersPlay,
+  test,
+} from './real';
 
 const SHOTS = process.env.SHOTS;
 /** What the SIP side plays. */
@@ -104,6 +114,22 @@ test('a call from the PBX: both tones, each heard by the other side and recorded
   }
   expect(least).toBeGreaterThanOrEqual(-40);
   expect(most).toBeLessThanOrEqual(40);
+});
+
+test('the browser sends narrowband Opus, as our description asks for', async ({ page, sound, ring }) => {
+  await page.addInitScript(countBandwidths);
+  await logIn(page);
+  const call = ring();
+  await dialog(page).getByRole('button', { name: 'Accept' }).click();
+  await expect.poll(() => sound.packets.length).toBeGreaterThan(0);
+  await expect(page.getByRole('timer')).toHaveText(/0:0[5-9]/, { timeout: 15_000 });
+  const { narrow, wider } = await page.evaluate(() => window.bandwidths);
+  console.log(`Opus packets: ${narrow} narrowband, ${wider} of more`, await sentByPage(page));
+  expect(findTone(sound.heard().sound, 440).seconds, 'what was counted is what was sent').toBeGreaterThan(1);
+  expect(narrow).toBeGreaterThan(100);
+  expect(wider).toBe(0);
+  await page.getByRole('button', { name: 'Hang up' }).click();
+  await call.finished;
 });
 
 test('a reload in a call: both hear each other again, in the same call and the same recording', async ({

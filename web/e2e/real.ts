@@ -64,7 +64,49 @@ interface Ears {
 declare global {
   interface Window {
     ears: Ears;
+    /** Opus packets that the page sent, by {@link countBandwidths}. */
+    bandwidths: { narrow: number; wider: number };
   }
+}
+
+interface EncodedStreams {
+  readable: ReadableStream<RTCEncodedAudioFrame>;
+  writable: WritableStream<RTCEncodedAudioFrame>;
+}
+
+/** Runs in the page before its own scripts: counts the Opus packets it sends, by the bandwidth in their first byte (RFC 6716 3.1). */
+export function countBandwidths(): void {
+  const counts = { narrow: 0, wider: 0 };
+  window.bandwidths = counts;
+  const count = (frame: RTCEncodedAudioFrame) => {
+    const configuration = new DataView(frame.data).getUint8(0) >> 3;
+    const isNarrow = configuration < 4 || (configuration >= 16 && configuration < 20);
+    if (isNarrow) counts.narrow += 1;
+    else counts.wider += 1;
+  };
+  const Peer = window.RTCPeerConnection;
+  window.RTCPeerConnection = class extends Peer {
+    readonly #counted = new Set<RTCRtpSender>();
+
+    constructor(configuration?: RTCConfiguration) {
+      super({ ...configuration, encodedInsertableStreams: true } as RTCConfiguration);
+    }
+
+    override async setLocalDescription(description?: RTCLocalSessionDescriptionInit): Promise<void> {
+      for (const sender of this.getSenders().filter((sender) => !this.#counted.has(sender))) {
+        this.#counted.add(sender);
+        const streams = (sender as unknown as { createEncodedStreams(): EncodedStreams }).createEncodedStreams();
+        const counting = new TransformStream<RTCEncodedAudioFrame, RTCEncodedAudioFrame>({
+          transform(frame, controller) {
+            count(frame);
+            controller.enqueue(frame);
+          },
+        });
+        void streams.readable.pipeThrough(counting).pipeTo(streams.writable);
+      }
+      await super.setLocalDescription(description);
+    }
+  };
 }
 
 /** Runs in the page before its own scripts: keeps what its peer connections bring, and every microphone it opens. */
